@@ -1,0 +1,85 @@
+"""Durable writes: beside the target, fsync, rename. Weights are safetensors; no pickle is ever written."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distok.errors import DistokError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+
+def write_bytes(path: str | Path, data: bytes) -> Path:
+    """Write ``data`` to ``path`` atomically: a reader sees the old file or the new one, never a part.
+
+    Raises:
+        DistokError: the folder cannot be created or written to.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise DistokError(
+            f"cannot write to {path.parent} ({error.strerror or error}); choose another folder with --out"
+        ) from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise DistokError(f"cannot write {path} ({error.strerror or error}); free some space or choose another folder") from None
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write UTF-8 text atomically; see :func:`write_bytes`."""
+    return write_bytes(path, text.encode())
+
+
+def write_tensors(path: str | Path, tensors: "Mapping[str, torch.Tensor]", metadata: "Mapping[str, str] | None" = None) -> Path:
+    """Write a safetensors file atomically; tensors are made contiguous and unshared first."""
+    from safetensors.torch import save
+
+    unshared = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return write_bytes(path, save(unshared, metadata=dict(metadata) if metadata else None))
+
+
+def read_tensors(path: str | Path) -> "tuple[dict[str, torch.Tensor], dict[str, str]]":
+    """Read a safetensors file: its tensors and its string metadata.
+
+    Raises:
+        DistokError: the file is missing, truncated or not safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise DistokError(f"{path} does not exist or is not a file; give the path of a .safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DistokError(f"{path} is not a readable safetensors file ({error}); it may be truncated: make or copy it again") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
