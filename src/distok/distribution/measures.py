@@ -1,0 +1,81 @@
+"""How far apart two distributions are.
+
+Shapes: K = number of classes; both arguments are over the same K classes, or are ``Distribution`` objects, which are
+compared over the union of their names.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from distok.distribution.simplex import Distribution
+from distok.errors import DistokError
+
+Weights = Distribution | Float[np.ndarray, " k"] | Sequence[float]
+
+
+def kl(p: Weights, q: Weights, epsilon: float = 1e-6) -> float:
+    """Return KL(p ‖ q) in nats: 0 where p = q, larger the more q misses of p; read it as KL(asked ‖ measured).
+
+    Both sides are smoothed by ``epsilon`` ((p + ε) / (1 + Kε)), so that a class measured as exactly 0 costs much, not infinity.
+
+    Raises:
+        DistokError: the vectors differ in length, are empty, are negative or not finite, or sum to zero.
+    """
+    a, b = (_smooth(side, epsilon) for side in _aligned(p, q))
+    return max(0.0, float(np.sum(a * np.log(a / b))))
+
+
+def js(p: Weights, q: Weights) -> float:
+    """Return the Jensen-Shannon divergence in nats: symmetric, in [0, ln 2]; raises as :func:`kl`."""
+    a, b = _aligned(p, q)
+    middle = (a + b) / 2
+    return min(float(np.log(2)), max(0.0, (_relative_entropy(a, middle) + _relative_entropy(b, middle)) / 2))
+
+
+def spearman(p: Weights, q: Weights) -> float:
+    """Return Spearman's rank correlation in [-1, 1]: ties get their mean rank, a constant side gives 0; raises as :func:`kl`."""
+    a, b = (_ranks(side) for side in _aligned(p, q))
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt(np.sum(a * a) * np.sum(b * b)))
+    return float(np.clip(np.sum(a * b) / norm, -1.0, 1.0)) if norm > 0 else 0.0
+
+
+def _aligned(p: Weights, q: Weights) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    if isinstance(p, Distribution) and isinstance(q, Distribution):
+        names = list(dict.fromkeys((*p.names, *q.names)))
+        return p.over(names), q.over(names)
+    if isinstance(p, Distribution) or isinstance(q, Distribution):
+        raise DistokError("cannot compare a Distribution with a bare vector; use Distribution.over(names) for the vector")
+    a, b = _vector(p), _vector(q)
+    if a.shape != b.shape:
+        raise DistokError(f"cannot compare {a.size} weights with {b.size}; give both over the same classes")
+    return a, b
+
+
+def _vector(weights: Float[np.ndarray, " k"] | Sequence[float]) -> Float[np.ndarray, " k"]:
+    vector = np.asarray(weights, dtype=np.float64)
+    if vector.ndim != 1 or vector.size == 0:
+        raise DistokError(f"weights of shape {vector.shape} are not a distribution; give one number for each class")
+    if not np.all(np.isfinite(vector)) or np.any(vector < 0) or not np.any(vector > 0):
+        raise DistokError("weights must be finite, not negative and not all zero")
+    scaled = vector / vector.max()
+    return np.asarray(scaled / scaled.sum())
+
+
+def _smooth(vector: Float[np.ndarray, " k"], epsilon: float) -> Float[np.ndarray, " k"]:
+    if not 0 < epsilon < 1:
+        raise DistokError(f"epsilon is {epsilon}; it must lie between 0 and 1, like 1e-6")
+    return (vector + epsilon) / (1 + vector.size * epsilon)
+
+
+def _relative_entropy(a: Float[np.ndarray, " k"], b: Float[np.ndarray, " k"]) -> float:
+    held = a > 0  # 0 · log 0 = 0; b is positive wherever a is
+    return float(np.sum(a[held] * np.log(a[held] / b[held])))
+
+
+def _ranks(vector: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    _, inverse, counts = np.unique(vector, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
