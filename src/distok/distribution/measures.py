@@ -42,6 +42,12 @@ def spearman(p: Weights, q: Weights) -> float:
     return float(np.clip(np.sum(a * b) / norm, -1.0, 1.0)) if norm > 0 else 0.0
 
 
+def mean(distributions: Sequence[Distribution]) -> Distribution:
+    """Return the mean of at least one distribution, over the union of their names."""
+    names = tuple(dict.fromkeys(name for each in distributions for name in each.names))
+    return Distribution.from_vector(names, np.mean([each.over(names) for each in distributions], axis=0))
+
+
 def _aligned(p: Weights, q: Weights) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     if isinstance(p, Distribution) and isinstance(q, Distribution):
         names = list(dict.fromkeys((*p.names, *q.names)))

@@ -1,0 +1,338 @@
+"""The library in four verbs: open a creator, then ``create``, ``explore`` and ``read``. Command line and studio call only this.
+
+Shapes: n = pictures or concepts, d = token width, w = latent dimension.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distok.checkpoints import known_names, locate
+from distok.distribution import Distribution, js, kl, mean, sample_prior
+from distok.errors import DistokError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from distok.backends import Backend
+    from distok.concept import Concept, Recipe
+    from distok.labelers import Labeler
+    from distok.model import DisTok
+
+PROMPT = "a photo of a {}"
+MAX_PICTURES = 1000
+
+Mix = Distribution | Mapping[str, float] | str
+Progress = Callable[[int, int], None]  # (steps done, steps in all)
+
+
+@dataclass(frozen=True, eq=False)
+class Creation:
+    """What came out, beside what was asked.
+
+    Attributes:
+        concept: the reusable token.
+        prompt: with ``{}`` where the token went.
+        pictures, seeds, recipes: one each, in order.
+        asked: the mix asked for; None for an explored concept.
+        readings: the labeler's reading of each picture; empty without a labeler.
+        measured: their mean; None without a labeler.
+        kl, js: KL(asked ‖ measured) and the Jensen-Shannon divergence in nats; None where a side is missing.
+    """
+
+    concept: "Concept"
+    prompt: str
+    pictures: "list[Image.Image]"
+    seeds: list[int]
+    recipes: "list[Recipe]"
+    asked: Distribution | None
+    readings: list[Distribution]
+    measured: Distribution | None
+    kl: float | None
+    js: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Creator:
+    """A frozen pipeline, the DisTok model trained for it, and a labeler that reads pictures back; made by :func:`open`.
+
+    Attributes:
+        backend, model: they belong together.
+        labeler: None measures nothing.
+        names: the classes that the model was trained on, and that the labeler chooses from.
+        label: what the backend is called in recipes.
+    """
+
+    backend: "Backend"
+    model: "DisTok"
+    labeler: "Labeler | None"
+    names: tuple[str, ...]
+    label: str = ""
+
+    def concept(self, mix: Mix, any_words: bool = False) -> "Concept":
+        """Make the token of a mix: t = D_tok(E_dis(Σ p_i t_i)).
+
+        Args:
+            mix: a ``Distribution``, a mapping, or text such as ``"pig=0.55, sheep=0.45"``.
+            any_words: also accept classes that the model was not trained on.
+
+        Raises:
+            DistokError: the mix is not valid, or names an unknown class.
+        """
+        import torch
+
+        distribution = as_distribution(mix, None if any_words else self.names)
+        with torch.no_grad():
+            tokens = self.backend.name_tokens(distribution.names).cpu().float()
+            z = self.model.encode(torch.tensor(distribution.weights, dtype=torch.float32)[None] @ tokens)
+        return self._decode(slug(distribution), z[0].tolist(), distribution)
+
+    def explore(self, n: int, prior: str = "normal", seed: int = 0) -> "list[Concept]":
+        """Make ``n`` concepts from random latents; concept i depends on ``(prior, seed, i)`` alone.
+
+        Raises:
+            DistokError: an unknown prior, or n not in 1 … 1000.
+        """
+        import torch
+
+        check_count(n)
+        drawn = torch.from_numpy(sample_prior(prior, n, self.model.settings.latent_dim, seed))
+        concepts = []
+        for index, row in enumerate(drawn):
+            z = self.model.sample_latents(row[None])[
+                0
+            ].tolist()  # one by one: the last bits of a matrix product depend on its size
+            concepts.append(self._decode(f"{prior}-{seed}-{index:03d}", z, None, prior=prior, seed=str(seed), index=str(index)))
+        return concepts
+
+    def render(
+        self,
+        concept: "Concept",
+        prompt: str = PROMPT,
+        n: int = 4,
+        seed: int = 0,
+        callback: Progress | None = None,
+        **settings: Any,
+    ) -> "list[Image.Image]":
+        """Render ``n`` pictures of one concept; picture i has the seed ``seed + i`` and depends on it alone, never on ``n``.
+
+        Args:
+            concept: made with this backend.
+            prompt: with ``{}`` where the concept goes.
+            n: 1 … 1000.
+            seed: of the first picture, 0 or more.
+            callback: called with (denoising steps done, in all).
+            settings: ``steps``, ``guidance_scale``, ``size``, ``negative_prompt``; None is the checkpoint's own.
+
+        Raises:
+            DistokError: a prompt without ``{}`` or too long, a value out of range, a concept of another backend.
+        """
+        check_count(n)
+        return self._render([concept] * n, prompt, _seeds(seed, n), callback, settings)
+
+    def render_each(
+        self,
+        concepts: "Sequence[Concept]",
+        prompt: str = PROMPT,
+        seed: int = 0,
+        callback: Progress | None = None,
+        **settings: Any,
+    ) -> "list[Image.Image]":
+        """Render one picture of each concept, all with the same ``seed``; see :meth:`render`."""
+        check_count(len(concepts))
+        return self._render(concepts, prompt, _seeds(seed, 1) * len(concepts), callback, settings)
+
+    def read(self, pictures: "Sequence[Image.Image]", names: Sequence[str] | None = None) -> list[Distribution]:
+        """Read each picture back as a mix over ``names`` (the known classes by default).
+
+        Raises:
+            DistokError: there is no labeler.
+        """
+        if self.labeler is None:
+            raise DistokError("this creator has no labeler; open one with labeler=… (--labeler on the command line)")
+        return self.labeler.read(pictures, tuple(names or self.names))
+
+    def create(
+        self,
+        mix: "Mix | Concept",
+        prompt: str = PROMPT,
+        n: int = 4,
+        seed: int = 0,
+        any_words: bool = False,
+        callback: Progress | None = None,
+        **settings: Any,
+    ) -> Creation:
+        """Make (or take) a concept, render it ``n`` times and read the pictures back; see :meth:`concept` and :meth:`render`."""
+        check_prompt(prompt)
+        concept = self.concept(mix, any_words) if isinstance(mix, Distribution | Mapping | str) else mix
+        pictures = self.render(concept, prompt, n, seed, callback, **settings)
+        seeds, asked = _seeds(seed, n), concept.distribution
+        recipes = [self.recipe(concept, prompt, each, picture, **settings) for each, picture in zip(seeds, pictures, strict=True)]
+        readings = self.readings(pictures, asked)
+        measured = mean(readings) if readings else None
+        compared = (kl(asked, measured), js(asked, measured)) if asked and measured else (None, None)
+        return Creation(concept, prompt, pictures, seeds, recipes, asked, readings, measured, *compared)
+
+    def readings(self, pictures: "Sequence[Image.Image]", asked: Distribution | None = None) -> list[Distribution]:
+        """Read pictures over the known classes and those asked for; an empty list without a labeler."""
+        if self.labeler is None:
+            return []
+        return self.read(pictures, tuple(dict.fromkeys((*self.names, *(asked.names if asked else ())))))
+
+    def recipe(self, concept: "Concept", prompt: str, seed: int, picture: "Image.Image", **settings: Any) -> "Recipe":
+        """Return the recipe of a picture that :meth:`render` made."""
+        from distok.concept import make_recipe
+
+        how = self.backend.defaults
+        steps, scale = settings.get("steps"), settings.get("guidance_scale")
+        return make_recipe(
+            concept,
+            prompt=prompt,
+            seed=seed,
+            steps=how.steps if steps is None else steps,
+            guidance_scale=float(how.guidance_scale if scale is None else scale),
+            size=picture.width,
+            negative_prompt=settings.get("negative_prompt") or "",
+            sampler=type(self.backend.pipe.scheduler).__name__.removesuffix("Scheduler"),
+            names_hash=self.names_hash,
+            backend=self.label,
+            backend_hash=self.backend.hash,
+            model_hash=self.model_hash,
+            version=_version(),
+        )
+
+    def concept_of(self, recipe: "Recipe") -> "Concept":
+        """Make the concept of a recipe again, from its latent.
+
+        Raises:
+            DistokError: the recipe is of another backend or model, or holds no latent.
+        """
+        for kind, found, wanted in (
+            ("backend", self.backend.hash, recipe.backend_hash),
+            ("model", self.model_hash, recipe.model_hash),
+        ):
+            if found != wanted:
+                raise DistokError(f"the picture was made with {kind} {wanted}, this one is {found}; open that one with --{kind}")
+        if recipe.z is None:
+            raise DistokError("the recipe holds no latent; give the concept file instead, with --concept")
+        return self._decode(recipe.concept, recipe.z, recipe.distribution and Distribution.from_mapping(recipe.distribution))
+
+    @cached_property
+    def model_hash(self) -> str:
+        """Ten hexadecimal digits of the DisTok model's weights."""
+        from distok.concept import digest
+
+        return digest(*(part for key, value in self.model.state_dict().items() for part in (key, value.cpu().numpy().tobytes())))
+
+    @cached_property
+    def names_hash(self) -> str:
+        """Ten hexadecimal digits of the known classes."""
+        from distok.concept import digest
+
+        return digest(*self.names)
+
+    def _decode(self, name: str, z: list[float], distribution: Any, **provenance: str) -> "Concept":
+        import torch
+
+        from distok.concept import Concept
+
+        with torch.no_grad():
+            token = self.model.decode(torch.tensor([z], dtype=torch.float32))
+        made = {"backend": self.label, "backend_hash": self.backend.hash, "model_hash": self.model_hash, "version": _version()}
+        return Concept(name, {self.backend.encoder_key: token}, distribution, tuple(z), made | provenance)
+
+    def _render(
+        self, concepts: "Sequence[Concept]", prompt: str, seeds: list[int], callback: Progress | None, settings: Mapping[str, Any]
+    ) -> "list[Image.Image]":
+        import torch
+
+        from distok.backends import slot
+
+        check_prompt(prompt)
+        first_row: dict[int, int] = {}  # a concept that is asked for again keeps its rows
+        rows, prompts = [], []
+        for concept in concepts:
+            vectors = concept.for_encoder(self.backend.encoder_key, self.backend.token_dim)
+            if id(concept) not in first_row:
+                first_row[id(concept)] = len(rows)
+                rows.extend(vectors)
+            start = first_row[id(concept)]
+            prompts.append(prompt.replace("{}", " ".join(slot(start + row) for row in range(len(vectors)))))
+        return self.backend.render(prompts, torch.stack(rows), seeds=seeds, callback=callback, **settings)
+
+
+def open(
+    backend: str | Path | None = None,
+    model: str | Path | None = None,
+    labeler: str | Path | None = None,
+    device: str = "cpu",
+    names: Sequence[str] | None = None,
+) -> Creator:
+    """Open a creator; with no arguments the Menagerie that ships with the package.
+
+    Args:
+        backend: a diffusers pipeline folder.
+        model: the ``distok.safetensors`` that was trained for it, or the folder of that run.
+        labeler: a labeler's folder. With a backend of your own, None means that nothing is measured.
+        device: where the pipeline and the labeler run, "cpu" or "cuda".
+        names: the known classes; by default those stored with the model.
+
+    Raises:
+        DistokError: a part is missing or corrupt, or the parts do not belong together.
+    """
+    from distok.backends import open_backend
+    from distok.labelers import open_labeler
+    from distok.model import DisTok
+
+    folder, model_path, labeler = locate(backend, model, labeler)
+    names = tuple(names) if names else known_names(model_path)
+    loaded = DisTok.load(model_path)
+    opened = open_backend(folder, device)
+    trained_for = loaded.provenance.get("backend_hash", opened.hash)
+    if loaded.settings.token_dim != opened.token_dim or trained_for != opened.hash:
+        raise DistokError(
+            f"{model_path} was trained for another text encoder (width {loaded.settings.token_dim}, {trained_for}) than that of "
+            f"{folder} (width {opened.token_dim}, {opened.hash}); train one with 'distok train --backend {folder}'"
+        )
+    label = "menagerie" if backend is None else Path(folder).resolve().name
+    return Creator(opened, loaded, None if labeler is None else open_labeler(labeler, device), names, label)
+
+
+def as_distribution(mix: Mix, known: Sequence[str] | None = None) -> Distribution:
+    """Return a mix in any of its forms as a ``Distribution`` over known classes (any word with None)."""
+    if isinstance(mix, str):
+        return Distribution.parse(mix, known)
+    return Distribution.from_mapping(mix.as_dict() if isinstance(mix, Distribution) else mix, known)
+
+
+def slug(distribution: Distribution) -> str:
+    """Return a file name for a mix: ``pig55-sheep25-snake20``, its four heaviest classes."""
+    parts = [f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_') or 'x'}{weight * 100:.0f}" for name, weight in distribution.top(4)]
+    return "-".join(parts)[:80] + ("-etc" if len(distribution.names) > 4 else "")
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse a prompt that has no place for the concept."""
+    if "{}" not in prompt:
+        raise DistokError(f"the prompt {prompt[:60]!r} has no {{}}; write {{}} where the concept goes, as in {PROMPT!r}")
+
+
+def check_count(n: int) -> None:
+    """Refuse a number of pictures that is not in 1 … 1000."""
+    if not 1 <= n <= MAX_PICTURES:
+        raise DistokError(f"cannot make {n} pictures in one go; ask for 1 to {MAX_PICTURES}")
+
+
+def _seeds(seed: int, n: int) -> list[int]:
+    if not 0 <= seed < 2**63:
+        raise DistokError(f"the seed is {seed}; use a whole number from 0 to 2^63 - 1")
+    return [seed + index for index in range(n)]
+
+
+def _version() -> str:
+    from distok import __version__
+
+    return __version__

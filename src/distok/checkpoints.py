@@ -1,0 +1,76 @@
+"""Where a creator's parts lie, and which classes a model knows; loads no weights."""
+
+import json
+from pathlib import Path
+
+from distok.distribution import Distribution
+from distok.errors import DistokError
+
+
+def locate(
+    backend: str | Path | None = None, model: str | Path | None = None, labeler: str | Path | None = None
+) -> tuple[str | Path, Path, str | Path | None]:
+    """Return where pipeline, model file and labeler lie; those not given are the Menagerie's. Loads nothing.
+
+    Raises:
+        DistokError: a backend without a model, or the Menagerie is not there.
+    """
+    if backend is not None and model is None:
+        raise DistokError(
+            f"a backend needs the DisTok model trained for it; give --model, or run 'distok train --backend {backend}'"
+        )
+    if backend is None:
+        from distok.menagerie import home
+
+        shipped = home()
+        if not (shipped / "pipeline").is_dir():
+            raise DistokError(f"the Menagerie is not at {shipped}; reinstall distok, or build it with 'distok world train'")
+        backend = shipped / "pipeline"
+        model = model or shipped / "distok.safetensors"
+        labeler = labeler or shipped / "labeler"
+    path = Path(model or "")
+    return backend, path / "distok.safetensors" if path.is_dir() else path, labeler
+
+
+def known_names(model: str | Path) -> tuple[str, ...]:
+    """Return the classes that a model was trained on: from its own file, or from ``names.txt`` beside it.
+
+    Raises:
+        DistokError: neither says.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(model)
+    if not path.is_file():
+        raise DistokError(f"{path} does not exist or is not a file; give the distok.safetensors of a training run")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            stored = json.loads((file.metadata() or {}).get("distok", "{}")).get("provenance", {}).get("names")
+    except (SafetensorError, OSError, ValueError, AttributeError) as error:
+        raise DistokError(f"{path} is corrupt or not a DisTok model ({error}); copy it again or train it anew") from None
+    beside = path.with_name("names.txt")
+    if stored is not None:
+        return tuple(json.loads(stored) if stored.startswith("[") else stored.split(","))
+    if beside.is_file():
+        return read_names(beside)
+    raise DistokError(f"{path} does not say which classes it knows; put them, one a line, into {beside}")
+
+
+def read_names(path: str | Path) -> tuple[str, ...]:
+    """Read class names, one a line; empty lines and lines that start with # are left out.
+
+    Raises:
+        DistokError: the file cannot be read, names nothing, or names something twice.
+    """
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise DistokError(f"{path} cannot be read ({reason}); give a text file with one class name a line") from None
+    names = tuple(line for line in lines if line and not line.startswith("#"))
+    if not names:
+        raise DistokError(f"{path} names no class; write one a line")
+    try:
+        return Distribution(names, (1.0,) * len(names)).names
+    except DistokError as error:
+        raise DistokError(f"{path}: {error}") from None

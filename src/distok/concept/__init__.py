@@ -1,0 +1,19 @@
+"""The artifact: a creative token with where it came from, as a file, inside a picture, and exported to other tools."""
+
+from distok.concept.concept import Concept, digest
+from distok.concept.export import EXPORT_FORMATS, export_concept
+from distok.concept.picture import Recipe, load_picture, make_recipe, read_recipe, write_picture
+from distok.concept.sheet import contact_sheet
+
+__all__ = [
+    "EXPORT_FORMATS",
+    "Concept",
+    "Recipe",
+    "contact_sheet",
+    "digest",
+    "export_concept",
+    "load_picture",
+    "make_recipe",
+    "read_recipe",
+    "write_picture",
+]

@@ -1,0 +1,129 @@
+"""A ``Concept``: one creative token for each text encoder, what it was made from, and its file.
+
+Shapes: n = vectors in a token (1 for DisTok), d = width of the text encoder's input embeddings, w = latent dimension.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distok.distribution import Distribution
+from distok.errors import DistokError
+from distok.files import read_tensors, write_tensors
+
+FORMAT = 1  # of the JSON under the metadata key METADATA_KEY
+METADATA_KEY = "distok"
+
+
+@dataclass(frozen=True, eq=False)
+class Concept:
+    """A reusable creative token.
+
+    Attributes:
+        name: what a person calls it; letters, digits, ``-``, ``_`` and ``.``.
+        vectors: text encoder key ("text_encoder" for Stable Diffusion) to its float32 vectors [n, d] on the CPU.
+        distribution: the mix it was asked to be, or None if it was explored from a random latent.
+        z: the latent [w] it was decoded from, or None if unknown.
+        provenance: strings such as "backend", "backend_hash", "model_hash", "seed", "version".
+
+    Raises:
+        DistokError: a name that cannot be a file name, no vectors, or vectors that are not finite [n, d].
+    """
+
+    name: str
+    vectors: Mapping[str, Float[Tensor, "n d"]]
+    distribution: Distribution | None = None
+    z: tuple[float, ...] | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name or len(self.name) > 100 or not all(sign.isalnum() or sign in "-_." for sign in self.name):
+            raise DistokError(f"'{self.name[:40]}' cannot name a concept; use letters, digits, - and _ (at most 100)")
+        if not self.vectors:
+            raise DistokError(f"concept '{self.name}' has no vectors; give one [n, d] tensor for each text encoder")
+        vectors = {key: torch.as_tensor(value).detach().to("cpu", torch.float32) for key, value in self.vectors.items()}
+        for key, value in vectors.items():
+            if value.ndim != 2 or 0 in value.shape or not bool(torch.isfinite(value).all()):
+                raise DistokError(
+                    f"vectors '{key}' of concept '{self.name}' are not finite numbers of shape [n, d]; make it again"
+                )
+        object.__setattr__(self, "vectors", vectors)
+        object.__setattr__(self, "z", None if self.z is None else tuple(float(value) for value in self.z))
+        object.__setattr__(self, "provenance", {str(key): str(value) for key, value in self.provenance.items()})
+
+    @property
+    def hash(self) -> str:
+        """Ten hexadecimal digits that depend on the vectors alone."""
+        parts = [part for key in sorted(self.vectors) for part in (key.encode(), self.vectors[key].numpy().tobytes())]
+        return digest(*parts)
+
+    def for_encoder(self, key: str, width: int) -> Float[Tensor, "n d"]:
+        """Return the vectors for one text encoder.
+
+        Raises:
+            DistokError: the concept was made for another encoder or another width.
+        """
+        if key not in self.vectors:
+            raise DistokError(
+                f"concept '{self.name}' is for {', '.join(self.vectors)}, not for '{key}'; make it anew with this backend"
+            )
+        found = self.vectors[key].shape[1]
+        if found != width:
+            raise DistokError(
+                f"concept '{self.name}' is {found} wide and this backend's {key} {width}; open the backend it was made with"
+            )
+        return self.vectors[key]
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file, atomically: the vectors by encoder key, everything else as JSON in the metadata."""
+        return write_tensors(path, dict(self.vectors), {METADATA_KEY: json.dumps(self.describe())})
+
+    def describe(self) -> dict[str, Any]:
+        """Return all but the vectors as a JSON-able mapping."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "distribution": self.distribution and self.distribution.as_dict(),
+            "z": self.z and list(self.z),
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Concept":
+        """Read a file that :meth:`save` wrote.
+
+        Raises:
+            DistokError: the file is missing, truncated, not a concept, or of a newer format.
+        """
+        vectors, metadata = read_tensors(path)
+        if METADATA_KEY not in metadata:
+            raise DistokError(f"{path} is a safetensors file but not a DisTok concept; give one that 'distok create' wrote")
+        try:
+            said = json.loads(metadata[METADATA_KEY])
+            if not isinstance(said, dict) or said["format"] > FORMAT:
+                raise DistokError(f"{path} is of a newer format than this version reads ({FORMAT}); upgrade distok")
+            mix, z = said["distribution"], said["z"]
+            if z is not None and not all(math.isfinite(value) for value in z):
+                raise ValueError("z is not finite")
+            return cls(said["name"], vectors, mix and Distribution.from_mapping(mix), z and tuple(z), said["provenance"])
+        except DistokError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DistokError(f"{path} is not a DisTok concept that can be read ({error}); make it again") from None
+
+
+def digest(*parts: bytes | str) -> str:
+    """Return ten hexadecimal digits of the parts' BLAKE2 hash: a name for a set of weights, a list of classes, a recipe."""
+    state = hashlib.blake2b(digest_size=5)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "little") + data)
+    return state.hexdigest()
