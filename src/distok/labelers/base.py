@@ -1,0 +1,43 @@
+"""The one signature of every model that reads a picture back as a distribution.
+
+Shapes: b pictures, k names.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from distok.distribution import Distribution
+
+
+class Labeler(ABC):
+    """A vision-language model that says how much of each named class it sees in a picture."""
+
+    @property
+    @abstractmethod
+    def hash(self) -> str:
+        """A short hash of the weights and settings that decide a reading."""
+
+    @abstractmethod
+    def probabilities(self, pictures: "Sequence[Image.Image]", names: Sequence[str]) -> Float[Tensor, "b k"]:
+        """p(c | picture) over ``names``; rows sum to 1 (paper: softmax of the VLM's scores).
+
+        Raises:
+            DistokError: no names or no pictures.
+        """
+
+    def read(self, pictures: "Sequence[Image.Image]", names: Sequence[str]) -> "list[Distribution]":
+        """The same readings as validated distributions, one per picture.
+
+        Raises:
+            DistokError: no names or no pictures.
+        """
+        from distok.distribution import Distribution
+
+        return [Distribution.from_vector(names, row) for row in self.probabilities(pictures, names).double().cpu().numpy()]

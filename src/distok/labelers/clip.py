@@ -1,0 +1,99 @@
+"""CLIP as a labeler: cosines of a picture with "a photo of a <name>", sharpened by a temperature.
+
+Shapes: b pictures, k names, e feature width.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from distok import pretrained
+from distok.errors import DistokError
+from distok.labelers.base import Labeler
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+TEMPLATE = "a photo of a {}"
+BATCH = 64  # pictures read together; bounds memory
+
+
+class ClipLabeler(Labeler):
+    """A transformers ``CLIPModel`` read zero-shot.
+
+    Args:
+        model: the model, on its device.
+        processor: its ``CLIPProcessor``.
+        template: the caption of a name; must hold ``{}``.
+        temperature: cosines are divided by it before the softmax; the model's own learned scale if None.
+    """
+
+    def __init__(self, model: Any, processor: Any, template: str = TEMPLATE, temperature: float | None = None) -> None:
+        if not isinstance(template, str) or "{}" not in template:
+            raise DistokError(f"the labeler's template is {template!r}; write {{}} where the name goes, as in {TEMPLATE!r}")
+        if temperature is None:
+            temperature = math.exp(-float(model.logit_scale))
+        if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+            raise DistokError(f"the labeler's temperature is {temperature!r}; give a finite number above 0, such as 0.01")
+        self.model, self.processor = model.eval(), processor
+        self.template, self.temperature = template, temperature
+        self._texts: dict[tuple[str, ...], Tensor] = {}
+
+    @classmethod
+    def load(cls, folder: Path, settings: Mapping[str, Any], device: str = "cpu") -> "ClipLabeler":
+        """Load from a folder with the model, its tokenizer and its image processor; ``settings`` is ``labeler.json``.
+
+        Raises:
+            DistokError: a part is missing or corrupt, or a setting is out of range.
+        """
+        pretrained.check_weights(folder)
+        pretrained.check_tokenizer(folder)
+        with pretrained.loading(folder):
+            from transformers import CLIPModel, CLIPProcessor
+
+            model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).to(device)
+            processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
+        return cls(model, processor, settings.get("template", TEMPLATE), settings.get("temperature"))
+
+    @cached_property
+    def hash(self) -> str:
+        """A short hash of weights, template and temperature."""
+        digest = hashlib.blake2b(f"{self.template}/{self.temperature}".encode(), digest_size=8)
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    @torch.no_grad()
+    def probabilities(self, pictures: "Sequence[Image.Image]", names: Sequence[str]) -> Float[Tensor, "b k"]:
+        """softmax(cos / temperature) over the names; see :class:`Labeler`."""
+        if not pictures or not names:
+            raise DistokError(f"{len(pictures)} pictures and {len(names)} names; give at least one of each")
+        texts = self._text_features(tuple(names))
+        cosines = torch.cat([self._picture_features(pictures[i : i + BATCH]) @ texts.T for i in range(0, len(pictures), BATCH)])
+        return (cosines / self.temperature).softmax(-1)
+
+    def _text_features(self, names: tuple[str, ...]) -> Float[Tensor, "k e"]:
+        if names not in self._texts:
+            captions = [self.template.replace("{}", name) for name in names]
+            inputs = self.processor.tokenizer(captions, padding=True, truncation=True, return_tensors="pt").to(self.model.device)
+            self._texts[names] = _feature(self.model.get_text_features(**inputs))
+        return self._texts[names]
+
+    def _picture_features(self, pictures: "Sequence[Image.Image]") -> Float[Tensor, "b e"]:
+        images = [picture.convert("RGB") for picture in pictures]
+        inputs = self.processor.image_processor(images=images, return_tensors="pt").to(self.model.device)
+        return _feature(self.model.get_image_features(**inputs))
+
+
+def _feature(output: Any) -> Float[Tensor, "b e"]:
+    # transformers 5 wraps the feature in an output object, transformers 4 returns it bare.
+    return F.normalize(getattr(output, "pooler_output", output).float(), dim=-1)

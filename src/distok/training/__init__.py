@@ -1,0 +1,21 @@
+"""Training a DisTok: settings and presets, the trainer, and the estimation bank."""
+
+from distok.training.calibration import Calibration, calibrate
+from distok.training.estimation import Bank, collect, sample_tokens
+from distok.training.settings import PRESETS, TrainSettings, preset
+from distok.training.trainer import MODEL_FILE, Losses, Trainer, train
+
+__all__ = [
+    "MODEL_FILE",
+    "PRESETS",
+    "Bank",
+    "Calibration",
+    "Losses",
+    "TrainSettings",
+    "Trainer",
+    "calibrate",
+    "collect",
+    "preset",
+    "sample_tokens",
+    "train",
+]

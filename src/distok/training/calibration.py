@@ -1,0 +1,65 @@
+"""The thresholds of fusion for a text encoder whose cosines lie elsewhere than CLIP-L's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from distok import seeds
+from distok.backends.base import Backend
+from distok.training.settings import TrainSettings
+
+PAIRS = 256  # pairs sampled for the quantile; more move it by less than 0.01
+QUANTILE = 0.9
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """ε₁ and ε₂ of L_mix, and one line on how each was set."""
+
+    epsilon_restrictive: float
+    epsilon_aesthetic: float
+    how: str
+
+
+@torch.no_grad()
+def calibrate(backend: Backend, names: Sequence[str], settings: TrainSettings, pairs: Int[np.ndarray, "p 2"]) -> Calibration:
+    """Read both thresholds off the encoder's own cosines.
+
+    ε₁ is the 0.9 quantile, over fusable pairs, of cos(q_a worded as "a photo of a c1 c2", q_r = "a c1 c2"): what the best of
+    words would reach, so that a token is not pushed further than a perfect paraphrase. ε₂ is the mean cosine of "a photo of a
+    c" to q_s over the classes: as close to the generic picture as known classes are, and no closer.
+    """
+    chosen = pairs[seeds.rng(settings.seed, "calibration").permutation(len(pairs))[:PAIRS]]
+    worded = [(names[i], names[j]) for i, j in chosen]
+    said = backend.encode([settings.adaptive_prompt.format(f"{a} {b}") for a, b in worded])
+    meant = backend.encode([settings.restrictive_prompt.format(a, b) for a, b in worded])
+    classes = backend.encode([settings.adaptive_prompt.format(name) for name in names])
+    style = backend.encode([settings.aesthetic_prompt])
+    restrictive = float((said * meant).sum(-1).double().quantile(QUANTILE))
+    aesthetic = float((classes @ style.T).double().mean())
+    how = (
+        f"epsilon_restrictive = {QUANTILE} quantile of the cosines of '{settings.adaptive_prompt.format('c1 c2')}' with "
+        f"'{settings.restrictive_prompt.format('c1', 'c2')}' over {len(chosen)} pairs; epsilon_aesthetic = mean cosine of "
+        f"'{settings.adaptive_prompt.format('c')}' with '{settings.aesthetic_prompt}' over {len(names)} classes"
+    )
+    return Calibration(min(restrictive, 1.0), max(min(aesthetic, 1.0), -1.0), how)
+
+
+def resolve(
+    settings: TrainSettings, backend: Backend, names: Sequence[str], pairs: Int[np.ndarray, "p 2"]
+) -> tuple[TrainSettings, str]:
+    """Settings with both thresholds as numbers, and how they were set. Given ones stay; None is calibrated."""
+    given = settings.epsilon_restrictive, settings.epsilon_aesthetic
+    if None not in given:
+        return settings, "epsilon_restrictive and epsilon_aesthetic as given in the settings"
+    found = calibrate(backend, names, settings, pairs)
+    resolved = replace(
+        settings,
+        epsilon_restrictive=found.epsilon_restrictive if given[0] is None else given[0],
+        epsilon_aesthetic=found.epsilon_aesthetic if given[1] is None else given[1],
+    )
+    kept = [name for name, value in zip(("epsilon_restrictive", "epsilon_aesthetic"), given, strict=True) if value is not None]
+    return resolved, found.how + "".join(f"; {name} overridden by the settings" for name in kept)

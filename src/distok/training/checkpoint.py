@@ -1,0 +1,89 @@
+"""Checkpoints of a run: one safetensors file each, the last two kept, and never a moment without a whole one."""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from distok import files
+from distok.errors import DistokError
+
+KEEP = 2
+NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
+LOG = logging.getLogger(__name__)
+
+
+def save(folder: Path, step: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> Path:
+    """Write ``checkpoint-<step>.safetensors`` and only then remove older ones.
+
+    Args:
+        tensors: the whole state.
+        record: what the run is, as JSON; a run with another record will not resume from this file.
+    """
+    metadata = {"step": str(step), "record": json.dumps(record, sort_keys=True), "digest": _digest(tensors)}
+    path = files.write_tensors(folder / f"checkpoint-{step}.safetensors", tensors, metadata)
+    for old in _checkpoints(folder)[KEEP:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def latest(folder: Path, record: Mapping[str, Any]) -> tuple[int, dict[str, Tensor]] | None:
+    """The newest whole checkpoint of this run as (step, tensors), or None in a new folder.
+
+    A corrupt one is passed over with a warning for the one before it. Leavings of an interrupted write are removed.
+
+    Raises:
+        DistokError: the folder belongs to another run (the message names what differs), or no checkpoint in it is whole.
+    """
+    for part in folder.glob(".checkpoint-*.tmp"):
+        part.unlink(missing_ok=True)
+    found = _checkpoints(folder)
+    for path in found:
+        try:
+            tensors, metadata = files.read_tensors(path)
+            if metadata.get("digest") != _digest(tensors):
+                raise DistokError(f"{path} does not hold what was written to it")
+        except DistokError as error:
+            LOG.warning("skipping a corrupt checkpoint: %s", error)
+            continue
+        _require_same(folder, json.loads(metadata["record"]), json.loads(json.dumps(record)))
+        return int(metadata["step"]), tensors
+    if found:
+        raise DistokError(
+            f"no checkpoint in {folder} can be read; delete the folder to start again, or choose another with --out"
+        )
+    return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Newest first."""
+    steps = {path: int(match[1]) for path in folder.glob("checkpoint-*") if (match := NAME.fullmatch(path.name))}
+    return sorted(steps, key=steps.__getitem__, reverse=True)
+
+
+def _require_same(folder: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    changes = []
+    for part in sorted({*found, *expected}):
+        old, new = found.get(part), expected.get(part)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes += [
+                f"{key} {old.get(key)!r} → {new.get(key)!r}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)
+            ]
+        elif old != new:
+            changes.append(part if isinstance(new, list) else f"{part} {old!r} → {new!r}")
+    if changes:
+        differs = ", ".join(changes)
+        raise DistokError(f"{folder} holds another run ({differs}); resume it with its own settings or choose another --out")
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()

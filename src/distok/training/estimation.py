@@ -1,0 +1,176 @@
+"""Class distribution estimation: new tokens are rendered and read back by the labeler, live or ahead of time into a bank.
+
+Shapes: m tokens, d token width, k known classes.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from distok import files, seeds
+from distok.backends.base import Backend, fill
+from distok.errors import DistokError
+from distok.labelers.base import Labeler
+from distok.model import DisTok
+from distok.training.settings import TrainSettings
+from distok.training.tasks import random_mixtures
+
+
+@torch.no_grad()
+def sample_tokens(
+    model: DisTok,
+    known_tokens: Float[Tensor, "k d"],
+    settings: TrainSettings,
+    pairs: Int[np.ndarray, "p 2"],
+    step: int,
+    count: int,
+) -> Float[Tensor, "m d"]:
+    """Tokens of latents from the prior, of encoded random mixtures, or half and half, as ``settings.estimate_from`` says.
+
+    They are a pure function of (settings.seed, step), the model and its measured latent law.
+    """
+    rng = seeds.rng(settings.seed, "estimate", step)
+    mixed = {"prior": 0, "mixtures": count, "both": count // 2}[settings.estimate_from]
+    prior = rng.standard_normal((count - mixed, model.settings.latent_dim)).astype(np.float32)
+    mixtures = random_mixtures(rng, mixed, len(known_tokens), settings.estimate_active, pairs)
+    noise = rng.standard_normal((count, model.settings.token_dim)).astype(np.float32)
+    device = known_tokens.device
+    sampled = model.sample_latents(torch.from_numpy(prior).to(device))
+    encoded = model.encode(torch.from_numpy(mixtures).to(device) @ known_tokens)
+    tokens = model.decode(torch.cat([sampled, encoded]))
+    return tokens + settings.estimate_jitter * model.token_scale * torch.from_numpy(noise).to(device)
+
+
+def read_back(
+    backend: Backend,
+    labeler: Labeler,
+    names: Sequence[str],
+    tokens: Float[Tensor, "m d"],
+    *,
+    picture_seeds: Sequence[Sequence[int]],
+    prompt: str = "a photo of a {}",
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+) -> Float[Tensor, "m k"]:
+    """Render each token once per seed of its row in ``picture_seeds``, read every picture, and average the readings."""
+    owners = [i for i, row in enumerate(picture_seeds) for _ in row]
+    pictures = backend.render(
+        [fill(prompt, i) for i in owners],
+        tokens,
+        seeds=[seed for row in picture_seeds for seed in row],
+        steps=steps,
+        guidance_scale=guidance_scale,
+    )
+    readings = labeler.probabilities(pictures, names).float().cpu()
+    sums = torch.zeros(len(tokens), len(names)).index_add_(0, torch.tensor(owners), readings)
+    return sums / torch.tensor([len(row) for row in picture_seeds])[:, None]
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Tokens with the distributions that were read from their pictures, shared by several trainings."""
+
+    tokens: Float[Tensor, "m d"]
+    distributions: Float[Tensor, "m k"]
+    names: tuple[str, ...]
+    record: dict[str, Any]  # how it was made: backend, labeler, prompt, seed, renders, steps, hash of all tokens
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def hash(self) -> str:
+        """A short hash of all of it."""
+        return _digest(json.dumps(self.record, sort_keys=True), self.tokens, self.distributions)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Bank":
+        """Read a finished bank.
+
+        Raises:
+            DistokError: missing, corrupt, not a bank, or not finished.
+        """
+        bank, total = _read(Path(path))
+        if len(bank) < total:
+            raise DistokError(f"{path} holds {len(bank)} of {total} concepts; collect again with the same arguments to finish it")
+        return bank
+
+
+def collect(
+    backend: Backend,
+    labeler: Labeler,
+    names: Sequence[str],
+    tokens: Float[Tensor, "m d"],
+    path: str | Path,
+    *,
+    renders: int = 1,
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+    prompt: str = "a photo of a {}",
+    seed: int = 0,
+    batch: int = 64,
+    callback: Callable[[dict[str, int]], None] | None = None,
+) -> Bank:
+    """Render and read every token into the bank at ``path``; called again after an interruption, it goes on where it stopped.
+
+    Args:
+        renders: pictures per token, their readings averaged. Picture r of token i has a seed of its own, so a bank does not
+            depend on ``batch``.
+        callback: told ``{"done": …, "total": …}`` after each batch, when it is safely on disk.
+
+    Raises:
+        DistokError: ``path`` holds a bank made with other arguments.
+    """
+    path, tokens = Path(path), tokens.detach().cpu().float()
+    record = {
+        "backend": backend.hash, "labeler": labeler.hash, "prompt": prompt, "seed": seed,
+        "renders": renders, "steps": steps, "guidance_scale": guidance_scale, "tokens": _digest("", tokens),
+    }  # fmt: skip
+    distributions = torch.empty(0, len(names))
+    if path.exists():
+        found, _ = _read(path)
+        if (found.record, found.names) != (record, tuple(names)):
+            raise DistokError(
+                f"{path} was collected with other tokens or settings; give another path, or delete it to start again"
+            )
+        distributions = found.distributions
+    for start in range(len(distributions), len(tokens), batch):
+        part = tokens[start : start + batch]
+        rows = [[seeds.derive(seed, "bank", i, r) for r in range(renders)] for i in range(start, start + len(part))]
+        read = read_back(
+            backend, labeler, names, part, picture_seeds=rows, prompt=prompt, steps=steps, guidance_scale=guidance_scale
+        )
+        distributions = torch.cat([distributions, read])
+        metadata = {"kind": "bank", "names": list(names), "total": len(tokens), "record": record}
+        rows_done = {"tokens": tokens[: len(distributions)], "distributions": distributions}
+        files.write_tensors(path, rows_done, {"distok": json.dumps(metadata, sort_keys=True)})
+        if callback:
+            callback({"done": len(distributions), "total": len(tokens)})
+    return Bank.load(path)
+
+
+def _read(path: Path) -> tuple[Bank, int]:
+    tensors, metadata = files.read_tensors(path)
+    try:
+        stored = json.loads(metadata["distok"])
+        if stored["kind"] != "bank":
+            raise KeyError(stored["kind"])
+        bank = Bank(tensors["tokens"], tensors["distributions"], tuple(stored["names"]), stored["record"])
+        return bank, int(stored["total"])
+    except (KeyError, TypeError, ValueError):
+        raise DistokError(f"{path} is not an estimation bank; give a file written by distok.training.collect") from None
+
+
+def _digest(text: str, *tensors: Tensor) -> str:
+    digest = hashlib.blake2b(text.encode(), digest_size=8)
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()

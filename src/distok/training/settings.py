@@ -1,0 +1,175 @@
+"""Everything about a training run that can be chosen, and the two presets."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from distok.errors import DistokError
+from distok.model import ACTIVATIONS
+
+ESTIMATE_FROM = ("prior", "mixtures", "both")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """A training run, a pure function of these settings, the backend, the labeler, the names and the bank.
+
+    Raises:
+        DistokError: a value out of range; the message names the value and the remedy.
+    """
+
+    seed: int = 0  # every draw derives from (seed, step)
+    steps: int = 20_000  # optimiser steps (paper)
+    sub_steps: int = 8  # tasks per step, n of the paper; one batch here, with the gradients of accumulation
+
+    # the two networks
+    latent_dim: int = 20  # w (paper)
+    hidden_dim: int = 768  # hidden width (paper)
+    activation: str = "gelu"  # open in the paper; smooth
+    input_scale: str = "sum"  # a pair enters as t1 + t2 (paper); "mean" gives pairs and distributions one scale
+
+    # the objective
+    alpha: float = 1.0  # weight of fusion, L_mix (paper); 0 removes the task
+    beta: float = 1.0  # weight of consistency, L_cst (paper); 0 removes the task
+    gamma: float = 0.001  # weight of the latent regulariser, L_reg (paper); 0 removes it
+    epsilon_restrictive: float | None = 0.85  # cap on cos(q_r, q_a) (secondary notes, CLIP-L); None calibrates on the encoder
+    epsilon_aesthetic: float | None = 0.80  # cap on cos(q_s, q_a) (secondary notes, CLIP-L); None calibrates on the encoder
+    adaptive_prompt: str = "a photo of a {}"  # q_a (paper)
+    restrictive_prompt: str = "a {} {}"  # q_r (paper)
+    aesthetic_prompt: str = "a photo of a cute pet"  # q_s (paper)
+
+    # which tasks
+    fusion_share: float = 0.5  # chance that a task is a fusion and not a consistency; "randomly" in the paper
+    novel_share: float | None = None  # chance that a fused concept is an admitted one; None draws from the whole pool (paper)
+    known_share: float = 0.0  # chance that a consistency is on a known class, one-hot; the paper draws novel ones alone
+    held_out: frozenset[tuple[str, str]] = field(default_factory=frozenset)  # pairs of known classes never fused: the test
+    tau: float = 0.85  # gate of the pool: max p below it (paper)
+    pool_size: int = 4096  # admitted concepts kept; the oldest leave first
+
+    # class distribution estimation
+    estimate_every: int = 100  # steps between estimations: with one concept each, the paper's 200 renders
+    estimate_count: int = 1  # concepts rendered and read at each; 0 turns rendering off
+    estimate_renders: int = 1  # pictures per concept, whose readings are averaged
+    estimate_steps: int | None = None  # denoising steps; None is the checkpoint's default
+    estimate_from: str = "prior"  # latents from the prior (paper), from encoded random mixtures, or half and half
+    estimate_active: int = 4  # most classes in a random mixture
+    estimate_jitter: float = 0.0  # noise on tokens, in units of the real tokens' spread; widens what the pool covers
+    bank_count: int = 0  # concepts taken from the estimation bank at each estimation, if a bank is given
+
+    # optimisation (open in the paper)
+    learning_rate: float = 1e-3  # AdamW peak; small MLPs stand it
+    warmup: int = 200  # steps of linear warm-up, while Adam's moments settle
+    weight_decay: float = 0.01  # AdamW's default
+    grad_clip: float = 1.0  # largest gradient norm; a rare concept cannot throw the run
+    ema_decay: float = 0.0  # running mean of the weights, used for the result; 0 is off
+
+    save_every: int = 500  # steps between checkpoints; no influence on the result
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "held_out", _unordered(self.held_out))
+        for name in ("steps", "sub_steps", "latent_dim", "hidden_dim", "pool_size", "estimate_renders", "estimate_active"):
+            self._require(name, _is_whole(self, name) and getattr(self, name) >= 1, "a whole number of at least 1")
+        for name in ("estimate_every", "save_every"):
+            self._require(name, _is_whole(self, name) and getattr(self, name) >= 1, "a whole number of steps, at least 1")
+        for name in ("estimate_count", "bank_count", "warmup"):
+            self._require(name, _is_whole(self, name) and getattr(self, name) >= 0, "a whole number, 0 for none")
+        for name in ("alpha", "beta", "gamma", "weight_decay", "estimate_jitter"):
+            self._require(name, _within(getattr(self, name), 0, float("inf")), "a number of at least 0")
+        for name in ("fusion_share", "known_share", "ema_decay"):
+            self._require(name, _within(getattr(self, name), 0, 1), "a number from 0 to 1")
+        for name in ("learning_rate", "grad_clip", "tau"):
+            self._require(name, _within(getattr(self, name), 0, float("inf")) and getattr(self, name) > 0, "a number above 0")
+        for name in ("epsilon_restrictive", "epsilon_aesthetic"):
+            self._require(
+                name, getattr(self, name) is None or _within(getattr(self, name), -1, 1), "a cosine, or none to calibrate"
+            )
+        self._require("novel_share", self.novel_share is None or _within(self.novel_share, 0, 1), "a number from 0 to 1, or none")
+        self._require(
+            "estimate_steps", self.estimate_steps is None or _is_whole(self, "estimate_steps"), "a whole number, or none"
+        )
+        self._require("estimate_from", self.estimate_from in ESTIMATE_FROM, f"one of {', '.join(ESTIMATE_FROM)}")
+        self._require("input_scale", self.input_scale in ("mean", "sum"), "mean or sum")
+        self._require("activation", self.activation in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
+        self._require("alpha", self.alpha > 0 or self.beta > 0, "above 0 where beta is 0, or there is nothing to train")
+        self._require("sub_steps", self.gamma == 0 or self.sub_steps > 1, "at least 2 where gamma is above 0 (a variance)")
+        self._require("adaptive_prompt", self.adaptive_prompt.count("{}") == 1, "a prompt with one {}")
+        self._require("restrictive_prompt", self.restrictive_prompt.count("{}") == 2, "a prompt with two {}")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise DistokError(f"the training setting {name} is {getattr(self, name)!r}, but it must be {expected}; correct it")
+
+    def to_json(self) -> str:
+        """The settings as a JSON object with sorted keys; equal settings give equal text."""
+        return json.dumps({**asdict(self), "held_out": sorted(map(list, self.held_out))}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "TrainSettings":
+        """Settings from :meth:`to_json`, or from any JSON object of some of the fields.
+
+        Raises:
+            DistokError: not JSON, an unknown field, or a value out of range.
+        """
+        try:
+            values: dict[str, Any] = dict(json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise DistokError(f"the training settings are not a JSON object ({error}); correct them") from None
+        return preset("paper", **values)
+
+
+def preset(name: str, **changes: Any) -> TrainSettings:
+    """The settings of a preset, with changes.
+
+    Raises:
+        DistokError: no such preset or field, or a value out of range.
+    """
+    if name not in PRESETS:
+        raise DistokError(f"there is no training preset {name!r}; choose one of {', '.join(PRESETS)}")
+    known = [entry.name for entry in fields(TrainSettings)]
+    for key in changes:
+        if key not in known:
+            raise DistokError(f"there is no training setting {key!r}; the settings are {', '.join(known)}")
+    return replace(PRESETS[name], **changes)
+
+
+def _unordered(pairs: Iterable[Iterable[str]]) -> frozenset[tuple[str, str]]:
+    result = set()
+    for pair in pairs:
+        names = tuple(sorted(pair))
+        if len(names) != 2 or names[0] == names[1]:
+            raise DistokError(f"the held-out pair {names} must be two different class names; correct it")
+        result.add(names)
+    return frozenset(result)
+
+
+def _is_whole(settings: TrainSettings, name: str) -> bool:
+    value = getattr(settings, name)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _within(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and value != float("inf")
+
+
+PRESETS: dict[str, TrainSettings] = {
+    # As published: thresholds of CLIP-L, a pair as a sum, about 200 renders in all.
+    "paper": TrainSettings(),
+    # For the shipped world, whose text encoder is not CLIP-L and where a picture costs milliseconds: thresholds calibrated on the
+    # encoder, one input scale, and thousands of readings, since the weights are learnt from consistency alone.
+    "menagerie": TrainSettings(
+        latent_dim=64,
+        input_scale="mean",
+        epsilon_restrictive=None,
+        epsilon_aesthetic=None,
+        novel_share=0.25,
+        known_share=0.1,
+        pool_size=16_384,
+        estimate_every=250,
+        estimate_count=16,
+        estimate_steps=8,
+        estimate_from="both",
+        estimate_jitter=0.1,
+        bank_count=128,
+    ),
+}

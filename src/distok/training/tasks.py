@@ -1,0 +1,92 @@
+"""What a training step does: which concepts are fused and which distributions are made consistent.
+
+Every draw is a pure function of (seed, step) and the pool's size, so a resumed run draws the same tasks.
+
+Shapes: f fusions, c consistencies, p allowed pairs, n mixtures, k known classes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from distok import seeds
+from distok.errors import DistokError
+from distok.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The tasks of one step, as indices into the concept pool."""
+
+    left: Int[np.ndarray, " f"]  # first concepts of the fusions
+    right: Int[np.ndarray, " f"]  # second concepts
+    targets: Int[np.ndarray, " c"]  # concepts of the consistencies
+
+    def __len__(self) -> int:
+        return len(self.left) + len(self.targets)
+
+
+def allowed_pairs(names: Sequence[str], held_out: Iterable[tuple[str, str]]) -> Int[np.ndarray, "p 2"]:
+    """Index pairs i < j of known classes that may be fused.
+
+    Raises:
+        DistokError: a held-out pair names an unknown class, or no pair is left.
+    """
+    index = {name: i for i, name in enumerate(names)}
+    for pair in held_out:
+        for name in pair:
+            if name not in index:
+                raise DistokError(f"the held-out pair {pair} names {name!r}, which is not a known class; correct the pair")
+    banned = {tuple(sorted((index[a], index[b]))) for a, b in held_out}
+    left, right = np.triu_indices(len(names), 1)
+    pairs = np.stack([left, right], 1)
+    keep = np.array([(i, j) not in banned for i, j in pairs.tolist()], dtype=bool)
+    if not keep.any():
+        raise DistokError(f"{len(names)} classes and {len(banned)} held-out pairs leave no pair to fuse; hold out fewer")
+    return pairs[keep]
+
+
+def draw(step: int, settings: TrainSettings, pairs: Int[np.ndarray, "p 2"], known: int, admitted: int) -> Tasks:
+    """Draw the tasks of ``step``.
+
+    Two known classes are always an allowed pair. An admitted concept is a mix already and may be fused with anything. While
+    there is nothing to be consistent with, a task is a fusion; with ``alpha`` or ``beta`` at 0 its kind is never drawn.
+    """
+    rng = seeds.rng(settings.seed, "tasks", step)
+    ready = settings.beta > 0 and (admitted > 0 or settings.known_share > 0)
+    fusion_share = 0.0 if settings.alpha == 0 else settings.fusion_share if ready else 1.0
+    fusions = int((rng.random(settings.sub_steps) < fusion_share).sum())
+    consistent = settings.sub_steps - fusions if ready else 0
+    share = settings.novel_share if settings.novel_share is not None else admitted / (known + admitted)
+    chosen = [_draw_pair(rng, pairs, known, admitted, share if admitted else 0.0) for _ in range(fusions)]
+    left, right = np.array(chosen, dtype=np.int64).reshape(-1, 2).T
+    on_known = rng.random(consistent) < (settings.known_share if admitted else 1.0)
+    targets = np.where(on_known, rng.integers(known, size=consistent), known + rng.integers(max(admitted, 1), size=consistent))
+    return Tasks(left, right, targets)
+
+
+def random_mixtures(
+    rng: np.random.Generator, count: int, classes: int, most: int, pairs: Int[np.ndarray, "p 2"] | None = None
+) -> Float[np.ndarray, "n k"]:
+    """Distributions with 1 … ``most`` active classes and uniform (Dirichlet) weights; those of two are allowed ``pairs``."""
+    mixtures = np.zeros((count, classes), dtype=np.float32)
+    for row in mixtures:
+        active = int(rng.integers(1, min(most, classes) + 1))
+        members = pairs[rng.integers(len(pairs))] if active == 2 and pairs is not None else rng.permutation(classes)[:active]
+        row[members] = rng.dirichlet(np.ones(active))
+    return mixtures
+
+
+def _draw_pair(rng: np.random.Generator, pairs: np.ndarray, known: int, admitted: int, share: float) -> tuple[int, int]:
+    novel = rng.random(2) < share
+    if not novel.any():
+        i, j = pairs[rng.integers(len(pairs))].tolist()
+    elif novel.all() and admitted > 1:
+        first, gap = int(rng.integers(admitted)), int(rng.integers(1, admitted))  # two different ones
+        i, j = known + first, known + (first + gap) % admitted
+    else:
+        i, j = known + int(rng.integers(admitted)), int(rng.integers(known))
+    # The order of names is part of q_r, and the encoder is causal: both orders are taught.
+    return (i, j) if rng.random() < 0.5 else (j, i)

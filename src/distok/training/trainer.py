@@ -1,0 +1,348 @@
+"""The training loop: continuous fusion, class distribution estimation and consistency, resumable to the bit on a CPU.
+
+Shapes: n tasks of a step, f fusions, e feature width, d token width, w latent width.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from distok import seeds
+from distok.backends.base import Backend, fill, slot
+from distok.errors import DistokError
+from distok.labelers.base import Labeler
+from distok.model import DisTok, DisTokSettings
+from distok.objectives import consistency_loss, fusion_loss, latent_loss
+from distok.pool import ConceptPool
+from distok.training import checkpoint, estimation
+from distok.training.calibration import resolve
+from distok.training.estimation import Bank
+from distok.training.settings import TrainSettings
+from distok.training.tasks import Tasks, allowed_pairs, draw, random_mixtures
+
+MODEL_FILE = "distok.safetensors"
+CACHED_PAIRS = 20_000  # known pairs whose constant E(q_r) is encoded once at the start; beyond it, each step encodes its own
+MEASURED = 4096  # random mixtures whose latents give the law that sampling goes through
+ENCODED = 256  # prompts per call of the text encoder outside the steps
+
+Progress = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The objective of a step and its parts, each a mean over its own tasks (0 where there were none)."""
+
+    total: Tensor
+    fusion: Tensor
+    consistency: Tensor
+    latent: Tensor
+
+
+class Trainer:
+    """One run. All randomness derives from (settings.seed, step), so its state is the weights, the moments and the pool.
+
+    Args:
+        settings: the run; thresholds left at None are calibrated on the backend first.
+        backend: the frozen pipeline.
+        labeler: reads rendered pictures back; may be None where nothing is rendered (``estimate_count`` 0).
+        names: the known classes.
+        bank: readings collected ahead of time, consumed in order, ``bank_count`` at each estimation, as if just made.
+
+    Raises:
+        DistokError: fewer than 2 names or a name twice, a bank of other classes or another text encoder, no labeler where
+            one is needed, or a held-out pair of unknown classes.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, backend: Backend, labeler: Labeler | None, names: Sequence[str], bank: Bank | None = None
+    ) -> None:
+        names = tuple(names)
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise DistokError(f"{len(names)} class names ({len(set(names))} different); give at least 2, each once")
+        if settings.estimate_count and labeler is None:
+            raise DistokError(
+                "estimation renders pictures but there is no labeler to read them; give one, or set estimate_count=0"
+            )
+        if bank is not None and (bank.names, bank.record["backend"]) != (names, backend.hash):
+            raise DistokError(
+                "the estimation bank was collected for other classes or another text encoder; collect one for these"
+            )
+        self.names, self.backend, self.labeler, self.bank, self.step = names, backend, labeler, bank, 0
+        self.pairs = allowed_pairs(names, settings.held_out)
+        self.settings, self.thresholds = resolve(settings, backend, names, self.pairs)
+        tokens = backend.name_tokens(names)
+        features = self._encode([settings.adaptive_prompt.format(name) for name in names])
+        self.pool = ConceptPool(names, tokens, features, settings.tau, settings.pool_size)
+        self.model = self._build_model(tokens)
+        self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()} if settings.ema_decay else {}
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        self._adaptive = [fill(settings.adaptive_prompt, i) for i in range(settings.sub_steps)]
+        self._style, self._restrictive = self._constants()
+
+    def run(self, out: Path, callback: Progress | None = None) -> Path:
+        """Train to the last step, saving on the way, and write ``distok.safetensors``; resumes what ``out`` holds.
+
+        Raises:
+            DistokError: ``out`` holds another run, or nothing in it can be read.
+        """
+        self.resume(out)
+        while self.step < self.settings.steps:
+            losses = self.advance()
+            if self.step % self.settings.save_every == 0 or self.step == self.settings.steps:
+                self.save(out)
+            if callback:
+                callback(self._progress(losses))
+        return self.finish().save(out / MODEL_FILE, self.provenance())
+
+    def advance(self) -> Losses | None:
+        """One optimiser step; None where there was nothing to do yet (fusion off and no concept admitted)."""
+        if self.step % self.settings.estimate_every == 0:
+            self.estimate()
+        tasks = draw(self.step, self.settings, self.pairs, self.pool.known, self.pool.admitted)
+        losses = self.losses(tasks) if len(tasks) else None
+        if losses is not None:
+            self.optimizer.param_groups[0]["lr"] = self.learning_rate()
+            self.optimizer.zero_grad(set_to_none=True)
+            losses.total.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
+            self.optimizer.step()
+            self._update_average()
+        self.step += 1
+        return losses
+
+    def losses(self, tasks: Tasks) -> Losses:
+        """mean over tasks of α·L_mix or β·L_cst, + γ·L_reg (paper, total loss), with one call of the text encoder."""
+        settings, pool = self.settings, self.pool
+        fused, n = len(tasks.left), len(tasks)
+        mixtures = [self.model.pair(pool.tokens[tasks.left], pool.tokens[tasks.right])] if fused else []
+        if len(tasks.targets):
+            mixtures.append(pool.distributions[tasks.targets] @ pool.known_tokens)
+        z = self.model.encode(torch.cat(mixtures))
+        features = self.backend.encode(self._adaptive[:n], self.model.decode(z))
+        zero = z.new_zeros(())
+        fusion = consistency = latent = zero
+        if fused:
+            caps = settings.epsilon_restrictive, settings.epsilon_aesthetic
+            fusion = fusion_loss(features[:fused], self.restrictive(tasks), self._style, *caps).mean()
+        if n > fused:
+            consistency = consistency_loss(features[fused:], pool.features[tasks.targets]).mean()
+        if settings.gamma and n > 1:
+            latent = latent_loss(z)
+        total = (settings.alpha * fused * fusion + settings.beta * (n - fused) * consistency) / n + settings.gamma * latent
+        return Losses(total, fusion.detach(), consistency.detach(), latent.detach())
+
+    @torch.no_grad()
+    def restrictive(self, tasks: Tasks) -> Float[Tensor, "f e"]:
+        """E(q_r) of each fusion: cached for two known classes, encoded here where an admitted concept takes part."""
+        pairs = list(zip(tasks.left.tolist(), tasks.right.tolist(), strict=True))
+        missing = [pair for pair in pairs if pair not in self._restrictive]
+        if missing:
+            prompts, used = self._restrictive_prompts(missing)
+            fresh = dict(zip(missing, self.backend.encode(prompts, self.pool.tokens[used] if used else None), strict=True))
+        return torch.stack([self._restrictive[pair] if pair in self._restrictive else fresh[pair] for pair in pairs])
+
+    @torch.no_grad()
+    def estimate(self) -> int:
+        """Class distribution estimation of this step: offer concepts of the bank and freshly rendered ones to the pool.
+
+        Returns how many were admitted. Does nothing where no task would use them.
+        """
+        settings = self.settings
+        if settings.beta == 0 and (settings.alpha == 0 or settings.novel_share == 0):
+            return 0
+        tokens, distributions = self._from_bank(self.step // settings.estimate_every)
+        if settings.estimate_count and self.labeler is not None:
+            self.measure_latents()
+            rendered = estimation.sample_tokens(
+                self.model, self.pool.known_tokens, settings, self.pairs, self.step, settings.estimate_count
+            )
+            numbers = [
+                [seeds.derive(settings.seed, "estimate", self.step, i, r) for r in range(settings.estimate_renders)]
+                for i in range(len(rendered))
+            ]
+            read = estimation.read_back(
+                self.backend, self.labeler, self.names, rendered,
+                picture_seeds=numbers, prompt=settings.adaptive_prompt, steps=settings.estimate_steps,
+            )  # fmt: skip
+            tokens, distributions = torch.cat([tokens, rendered]), torch.cat([distributions, read.to(tokens)])
+        novel = self.pool.passes(distributions)
+        if not novel.any():
+            return 0
+        tokens, distributions = tokens[novel], distributions[novel]
+        features = self._encode([fill(settings.adaptive_prompt, i) for i in range(len(tokens))], tokens)
+        return int(self.pool.admit(tokens, distributions, features).sum())
+
+    @torch.no_grad()
+    def measure_latents(self) -> None:
+        """Store the law of the latents of what training encodes: classes, fusable pairs and random mixtures."""
+        rng = seeds.rng(self.settings.seed, "latents")
+        mixtures = random_mixtures(rng, MEASURED, len(self.names), self.settings.estimate_active, self.pairs)
+        known = self.pool.known_tokens
+        chosen = self.pairs[rng.permutation(len(self.pairs))[:MEASURED]]
+        fused = self.model.pair(known[chosen[:, 0]], known[chosen[:, 1]])
+        self.model.fit_latents(self.model.encode(torch.cat([known, fused, torch.from_numpy(mixtures).to(known) @ known])))
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then cosine to zero: a function of the step alone."""
+        settings = self.settings
+        if self.step < settings.warmup:
+            return settings.learning_rate * (self.step + 1) / settings.warmup
+        done = (self.step - settings.warmup) / max(settings.steps - settings.warmup, 1)
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+    def finish(self) -> DisTok:
+        """The trained model: averaged weights where asked, and the measured law of its latents."""
+        if self.average:
+            self.model.load_state_dict(self.average, strict=False)
+        self.measure_latents()
+        return self.model.eval()
+
+    def save(self, out: Path) -> None:
+        """Write a checkpoint of the whole state."""
+        checkpoint.save(out, self.step, self.state(), self.record())
+
+    def resume(self, out: Path) -> bool:
+        """Continue from the newest whole checkpoint in ``out``, if there is one."""
+        found = checkpoint.latest(out, self.record())
+        if found:
+            self.step = found[0]
+            self.restore(found[1])
+        return found is not None
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, AdamW's moments, the running mean and the pool."""
+        state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            state |= {f"optimizer.{name}.{key}": value for key, value in self.optimizer.state.get(parameter, {}).items()}
+        state |= {f"average.{name}": tensor for name, tensor in self.average.items()}
+        return state | {f"pool.{name}": tensor for name, tensor in self.pool.state().items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over a :meth:`state`."""
+        self.model.load_state_dict(_under(state, "model."))
+        self.average = {name: tensor.to(self.pool.tokens) for name, tensor in _under(state, "average.").items()}
+        self.pool.restore(_under(state, "pool."))
+        for name, parameter in self.model.named_parameters():
+            moments = _under(state, f"optimizer.{name}.")
+            if moments:
+                self.optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
+
+    def record(self) -> dict[str, Any]:
+        """What makes this run this run; checkpoints carry it, and another run does not resume from them."""
+        settings = json.loads(self.settings.to_json())
+        del settings["save_every"]  # changes no result
+        return {
+            "settings": settings,
+            "names": list(self.names),
+            "backend": self.backend.hash,
+            "labeler": self.labeler.hash if self.labeler else None,
+            "bank": self.bank.hash if self.bank else None,
+        }
+
+    def provenance(self) -> dict[str, str]:
+        """Where the model comes from, as the strings its file carries."""
+        record = {name: value if isinstance(value, str) else json.dumps(value) for name, value in self.record().items()}
+        return {**record, "family": self.backend.family, "thresholds": self.thresholds}
+
+    def _build_model(self, tokens: Float[Tensor, "k d"]) -> DisTok:
+        s = self.settings
+        settings = DisTokSettings(tokens.shape[1], s.latent_dim, s.hidden_dim, s.activation, s.input_scale)
+        with torch.random.fork_rng(devices=[]):  # the caller's generator stays where it was
+            torch.manual_seed(seeds.derive(s.seed, "weights"))
+            model = DisTok(settings)
+        model = model.to(tokens.device)
+        model.fit_tokens(tokens)
+        return model
+
+    def _constants(self) -> tuple[Float[Tensor, " e"] | None, dict[tuple[int, int], Tensor]]:
+        """E(q_s), and E(q_r) of both orders of every fusable known pair; nothing where fusion is off.
+
+        They are made before the first step and not on demand: a feature's last bits depend on the batch that made it, and a
+        resumed run must not batch them differently.
+        """
+        if self.settings.alpha == 0:
+            return None, {}
+        style = self._encode([self.settings.aesthetic_prompt])[0]
+        if 2 * len(self.pairs) > CACHED_PAIRS:
+            return style, {}
+        pairs = [(i, j) for a, b in self.pairs.tolist() for i, j in ((a, b), (b, a))]
+        return style, dict(zip(pairs, self._encode(self._restrictive_prompts(pairs)[0]), strict=True))
+
+    def _restrictive_prompts(self, pairs: Sequence[tuple[int, int]]) -> tuple[list[str], list[int]]:
+        """The prompts q_r of pairs, and which concepts of the pool their creative tokens are."""
+        used = sorted({i for pair in pairs for i in pair if i >= self.pool.known})
+        word = {**dict(enumerate(self.names)), **{concept: slot(row) for row, concept in enumerate(used)}}
+        return [self.settings.restrictive_prompt.format(word[i], word[j]) for i, j in pairs], used
+
+    def _from_bank(self, event: int) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m k"]]:
+        count = self.settings.bank_count
+        part = slice(event * count, (event + 1) * count)
+        bank, like = self.bank, self.pool.tokens
+        empty = like.new_empty(0, like.shape[1]), like.new_empty(0, len(self.names))
+        return empty if bank is None else (bank.tokens[part].to(like), bank.distributions[part].to(like))
+
+    @torch.no_grad()
+    def _encode(self, prompts: Sequence[str], tokens: Tensor | None = None) -> Float[Tensor, "b e"]:
+        return torch.cat([self.backend.encode(prompts[i : i + ENCODED], tokens) for i in range(0, len(prompts), ENCODED)])
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        for name, parameter in self.model.named_parameters() if self.average else ():
+            self.average[name].lerp_(parameter, 1 - self.settings.ema_decay)
+
+    def _progress(self, losses: Losses | None) -> dict[str, float]:
+        report: dict[str, float] = {"step": self.step, "steps": self.settings.steps, "pool": len(self.pool)}
+        if losses is not None:
+            report |= {name: getattr(losses, name).item() for name in ("total", "fusion", "consistency", "latent")}
+        return report
+
+
+def train(
+    settings: TrainSettings,
+    backend: Backend,
+    labeler: Labeler | None,
+    names: Sequence[str],
+    out: str | Path,
+    callback: Progress | None = None,
+    bank: Bank | str | Path | None = None,
+) -> Path:
+    """Train a DisTok in the run folder ``out``, or resume it, and return its ``distok.safetensors``.
+
+    On a CPU the file is the same to the byte however often the run was interrupted, given the same number of torch threads
+    (sums are split by thread). Deterministic algorithms are on while it runs.
+
+    Args:
+        callback: told step, steps, pool (its size) and the losses total, fusion, consistency and latent after every step.
+        bank: readings collected ahead of time, or their file.
+
+    Raises:
+        DistokError: see :class:`Trainer` and :meth:`Trainer.run`.
+    """
+    if bank is not None and not isinstance(bank, Bank):
+        bank = Bank.load(bank)
+    with _deterministic():
+        return Trainer(settings, backend, labeler, names, bank).run(Path(out), callback)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)  # only warns: some GPU kernels have no deterministic form
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

@@ -1,0 +1,47 @@
+"""Fixtures shared by all tests. One thread and no network, set before anything heavy is imported."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def pipeline_folder(tmp_path_factory):
+    """A tiny Stable Diffusion pipeline with a projection, as a folder. Tests that change it copy it first."""
+    from tests import tiny
+
+    return tiny.save_pipeline(tmp_path_factory.mktemp("tiny") / "pipeline")
+
+
+@pytest.fixture(scope="session")
+def labeler_folder(tmp_path_factory):
+    """A tiny CLIP labeler, as a folder."""
+    from tests import tiny
+
+    return tiny.save_labeler(tmp_path_factory.mktemp("tiny") / "labeler")
+
+
+@pytest.fixture(scope="session")
+def backend(pipeline_folder):
+    """The tiny pipeline, opened."""
+    import torch
+
+    from distok.backends import open_backend
+
+    torch.set_num_threads(1)
+    return open_backend(pipeline_folder)
+
+
+@pytest.fixture(scope="session")
+def labeler(labeler_folder):
+    """The tiny labeler, opened."""
+    import torch
+
+    from distok.labelers import open_labeler
+
+    torch.set_num_threads(1)
+    return open_labeler(labeler_folder)

@@ -1,0 +1,120 @@
+"""Tiny checkpoints of the real classes, with random weights: a Stable Diffusion pipeline and a CLIP labeler, built in code."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import CLIPTokenizer
+
+NAMES = ("cat", "dog", "pig", "sheep", "snake", "lion")
+WORDS = ("a", "photo", "of", "the", "cute", "pet", "red", "in", "snow", *NAMES)
+WIDTH = 32
+
+
+def tokenizer(length: int = 16) -> CLIPTokenizer:
+    """A CLIP tokenizer with one id for each of WORDS; every other word falls back to its bytes."""
+    letters = _byte_letters()
+    vocabulary = {piece: i for i, piece in enumerate([*letters, *(letter + "</w>" for letter in letters)])}
+    merges: list[tuple[str, str]] = []
+    for word in WORDS:
+        grown, *rest = [*word[:-1], word[-1] + "</w>"]
+        for piece in rest:
+            if (grown, piece) not in merges:
+                merges.append((grown, piece))
+            grown += piece
+            vocabulary.setdefault(grown, len(vocabulary))
+    for special in ("<|startoftext|>", "<|endoftext|>"):
+        vocabulary[special] = len(vocabulary)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length, pad_token="<|endoftext|>")
+
+
+def text_config(tokens: CLIPTokenizer, width: int = WIDTH, layers: int = 2, length: int = 16, **changes: object) -> dict:
+    """The settings of a text encoder that fits ``tokens``."""
+    return {
+        "vocab_size": len(tokens), "hidden_size": width, "intermediate_size": 2 * width, "projection_dim": width // 2,
+        "num_hidden_layers": layers, "num_attention_heads": 4, "max_position_embeddings": length,
+        "bos_token_id": tokens.bos_token_id, "eos_token_id": tokens.eos_token_id, "pad_token_id": tokens.pad_token_id,
+        **changes,
+    }  # fmt: skip
+
+
+def pipeline(seed: int = 0, width: int = WIDTH, layers: int = 2, length: int = 16, **text: object) -> object:
+    """A ``StableDiffusionPipeline`` that draws 16 x 16 pixels."""
+    from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tokens = tokenizer(length)
+        parts = {
+            "tokenizer": tokens,
+            "text_encoder": _spread(CLIPTextModel(CLIPTextConfig(**text_config(tokens, width, layers, length, **text)))),
+            "unet": UNet2DConditionModel(
+                sample_size=8, in_channels=4, out_channels=4, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4,
+                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+                cross_attention_dim=width, attention_head_dim=4,
+            ),
+            "vae": AutoencoderTiny(
+                encoder_block_out_channels=(16, 16), decoder_block_out_channels=(16, 16),
+                num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1), latent_channels=4,
+            ),
+            "scheduler": DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+        }  # fmt: skip
+        parts |= {"safety_checker": None, "feature_extractor": None}
+        return StableDiffusionPipeline(**parts, requires_safety_checker=False)
+
+
+def save_pipeline(folder: Path, projection: bool = True, **options: object) -> Path:
+    """A pipeline folder as a user has it, with ``distok.json`` and, if asked, the encoder's projection."""
+    pipe = pipeline(**options)
+    pipe.save_pretrained(folder)
+    (folder / "distok.json").write_text(json.dumps({"steps": 2, "guidance_scale": 3.0, "size": 16}))
+    if projection:
+        width = pipe.text_encoder.config.hidden_size
+        weight = torch.randn(width // 2, width, generator=torch.Generator().manual_seed(1))
+        save_file({"weight": weight}, folder / "text_encoder" / "projection.safetensors")
+    return folder
+
+
+def save_labeler(folder: Path, seed: int = 0, temperature: float = 0.05) -> Path:
+    """A labeler folder as a user has it: CLIPModel, its processor, ``labeler.json``."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tokens = tokenizer()
+        vision = {
+            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4,
+            "image_size": 16, "patch_size": 8,
+        }  # fmt: skip
+        model = CLIPModel(CLIPConfig(text_config=text_config(tokens), vision_config=vision, projection_dim=16))
+    images = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    model.save_pretrained(folder)
+    CLIPProcessor(image_processor=images, tokenizer=tokens).save_pretrained(folder)
+    (folder / "labeler.json").write_text(json.dumps({"kind": "clip", "template": "a photo of a {}", "temperature": temperature}))
+    return folder
+
+
+def _spread(encoder: torch.nn.Module) -> torch.nn.Module:
+    """Larger weights than the initial ones, so that the text feature tells prompts apart as a trained encoder does."""
+    with torch.no_grad():
+        encoder.get_input_embeddings().weight.mul_(5)
+        for name, parameter in encoder.named_parameters():
+            if "layers" in name and parameter.ndim == 2:
+                parameter.mul_(4)
+    return encoder
+
+
+def _byte_letters() -> list[str]:
+    """CLIP's printable stand-ins for the 256 bytes, in the order of its vocabulary."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [byte for byte in range(256) if byte not in plain]
+    return [chr(byte) for byte in plain] + [chr(256 + i) for i in range(len(rest))]
