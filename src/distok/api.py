@@ -291,7 +291,7 @@ def open(
     names = tuple(names) if names else known_names(model_path)
     loaded = DisTok.load(model_path)
     opened = open_backend(folder, device)
-    trained_for = loaded.provenance.get("backend_hash", opened.hash)
+    trained_for = loaded.provenance.get("backend", opened.hash)
     if loaded.settings.token_dim != opened.token_dim or trained_for != opened.hash:
         raise DistokError(
             f"{model_path} was trained for another text encoder (width {loaded.settings.token_dim}, {trained_for}) than that of "

@@ -50,7 +50,7 @@ def known_names(model: str | Path) -> tuple[str, ...]:
         raise DistokError(f"{path} is corrupt or not a DisTok model ({error}); copy it again or train it anew") from None
     beside = path.with_name("names.txt")
     if stored is not None:
-        return tuple(json.loads(stored) if stored.startswith("[") else stored.split(","))
+        return tuple(json.loads(stored))
     if beside.is_file():
         return read_names(beside)
     raise DistokError(f"{path} does not say which classes it knows; put them, one a line, into {beside}")

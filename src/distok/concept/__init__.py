@@ -1,7 +1,7 @@
 """The artifact: a creative token with where it came from, as a file, inside a picture, and exported to other tools."""
 
 from distok.concept.concept import Concept, digest
-from distok.concept.export import EXPORT_FORMATS, export_concept
+from distok.concept.export import EXPORT_FORMATS, export_concept, trigger
 from distok.concept.picture import Recipe, load_picture, make_recipe, read_recipe, write_picture
 from distok.concept.sheet import contact_sheet
 
@@ -15,5 +15,6 @@ __all__ = [
     "load_picture",
     "make_recipe",
     "read_recipe",
+    "trigger",
     "write_picture",
 ]

@@ -1,0 +1,138 @@
+"""``distok create``: a mix becomes pictures, a reusable concept, and a measurement."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distok.cli import options
+
+if TYPE_CHECKING:
+    from distok.api import Creation, Creator
+    from distok.concept import Concept, Recipe
+
+MIX_HELP = 'The mix, like "pig=0.55, sheep=0.25, snake=0.2".'
+
+
+def create(
+    mix: Annotated[str | None, typer.Argument(help=MIX_HELP, show_default=False)] = None,
+    prompt: options.Prompt = None,
+    n: Annotated[int, typer.Option("-n", help="How many pictures.")] = 4,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the first picture; the next ones count up.")] = None,
+    out: options.OutFolder = None,
+    concept: Annotated[Path | None, typer.Option("--concept", help="Use a saved concept instead of a mix.")] = None,
+    from_picture: Annotated[Path | None, typer.Option("--from-picture", help="Make again what a distok PNG shows.")] = None,
+    any_words: Annotated[bool, typer.Option("--any-words", help="Allow classes that the model was not trained on.")] = False,
+    steps: options.Steps = None,
+    guidance_scale: options.GuidanceScale = None,
+    size: options.Size = None,
+    negative_prompt: options.NegativePrompt = None,
+    backend: options.Backend = None,
+    model: options.Model = None,
+    labeler: options.Labeler = None,
+    device: options.Device = "cpu",
+    force: options.Force = False,
+    as_json: options.Json = False,
+) -> None:
+    """Make pictures of a mix, a concept file to reuse, and a measurement of what came out.
+
+    A picture carries its recipe: --from-picture makes it again, or puts the same creature into another --prompt.
+    """
+    from distok.api import PROMPT, check_count, check_prompt
+    from distok.cli import output
+    from distok.errors import DistokError
+
+    if sum(given is not None for given in (mix, concept, from_picture)) != 1:
+        raise DistokError(
+            'say what to make: a mix like "pig=0.55, sheep=0.25, snake=0.2", or --concept FILE, or --from-picture PNG'
+        )
+    recipe = _recipe(from_picture)
+    settings: dict[str, Any] = {
+        "steps": steps,
+        "guidance_scale": guidance_scale,
+        "size": size,
+        "negative_prompt": negative_prompt,
+    }
+    if recipe is not None:
+        settings = {key: getattr(recipe, key) if value is None else value for key, value in settings.items()}
+    prompt = prompt if prompt is not None else recipe.prompt if recipe else PROMPT
+    seed = seed if seed is not None else recipe.seed if recipe else 0
+    check_prompt(prompt)
+    check_count(n)
+    _check_mix(mix, model, backend, labeler, any_words)
+    saved = _load(concept)
+
+    with output.waiting("opening the models"):
+        from distok import api
+
+        creator = api.open(backend, model, labeler, device)
+        token = saved or (creator.concept_of(recipe) if recipe else creator.concept(mix or "", any_words))
+    folder = _claim(creator, token, prompt, seed, settings, out, force)
+    with output.progress("drawing") as callback:
+        creation = creator.create(token, prompt, n, seed, callback=callback, **settings)
+    from distok.gallery import save_creation
+
+    record = save_creation(creation, folder)
+    if as_json:
+        output.print_json(record)
+    else:
+        _show(creation, record, folder)
+
+
+def _recipe(path: Path | None) -> "Recipe | None":
+    if path is None:
+        return None
+    from distok.concept import read_recipe
+
+    return read_recipe(path)
+
+
+def _load(path: Path | None) -> "Concept | None":
+    if path is None:
+        return None
+    from distok.concept import Concept
+
+    return Concept.load(path)
+
+
+def _check_mix(mix: str | None, model: str | None, backend: str | None, labeler: str | None, any_words: bool) -> None:
+    """Find a mistake in the mix before the seconds that loading takes."""
+    if mix is None:
+        return
+    from distok.checkpoints import known_names, locate
+    from distok.distribution import Distribution
+
+    Distribution.parse(mix)
+    Distribution.parse(mix, None if any_words else known_names(locate(backend, model, labeler)[1]))
+
+
+def _claim(
+    creator: "Creator", concept: "Concept", prompt: str, seed: int, settings: dict[str, Any], out: Path | None, force: bool
+) -> Path:
+    from distok.concept import digest
+    from distok.gallery import claim
+
+    made = {
+        "concept": concept.hash,
+        "mix": concept.distribution and str(concept.distribution),
+        "prompt": prompt,
+        "backend": creator.backend.hash,
+        **{key: value for key, value in settings.items() if value is not None},
+    }
+    folder = out or Path("creations") / f"{concept.name}-{seed}-{digest(*map(str, made.values()))[:4]}"
+    return claim(folder, made | {"seed": seed}, force)
+
+
+def _show(creation: "Creation", record: dict[str, Any], folder: Path) -> None:
+    from distok.cli import output
+
+    output.show("", output.mix_table(creation.asked, creation.measured), "")
+    if creation.kl is not None and creation.js is not None:
+        output.show(f"KL(asked ‖ measured) [bold]{creation.kl:.3f}[/bold] nats · JS {creation.js:.3f} (0 is a perfect match)")
+    elif creation.measured is None:
+        output.show("not measured: this backend has no labeler; give one with --labeler")
+    count = len(creation.pictures)
+    output.show(
+        f"{count} picture{'s' if count > 1 else ''}, sheet.png and concept.safetensors in [bold]{folder}[/bold]",
+        f'[dim]again elsewhere: distok create --concept {record["concept"]} --prompt "a watercolor of a {{}} in the snow"[/dim]',
+    )

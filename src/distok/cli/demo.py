@@ -1,0 +1,47 @@
+"""``distok demo``: a first look at everything, on one page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distok.cli import options
+
+CREATIONS = (
+    ("pig=0.55, sheep=0.25, snake=0.2", "a photo of a {}"),
+    ("tiger=0.5, penguin=0.5", "a watercolor of a {}"),
+    ("owl=0.4, fox=0.3, frog=0.3", "a photo of a {} in the snow"),
+)
+EXPLORED = 9
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path("out/demo"),
+    seed: Annotated[int, typer.Option("--seed", help="Another seed, other creatures.")] = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Make three mixes and nine surprises, and lay them all out on one page."""
+    from distok import api
+    from distok.cli import output
+    from distok.concept import contact_sheet, load_picture
+    from distok.gallery import SHEET, claim, save_creation, save_exploration, save_sheet
+
+    with output.waiting("opening the models"):
+        creator = api.open(device=device)
+    pictures, captions = [], []
+    for mix, prompt in CREATIONS:
+        folder = claim(out / api.slug(api.as_distribution(mix)), {"mix": mix, "prompt": prompt, "seed": seed}, force=True)
+        with output.progress(mix) as callback:
+            creation = creator.create(mix, prompt, n=3, seed=seed, callback=callback)
+        save_creation(creation, folder)
+        output.show("", f"[bold]{mix}[/bold] · {prompt}", output.mix_table(creation.asked, creation.measured))
+        output.show("" if creation.kl is None else f"KL(asked ‖ measured) {creation.kl:.3f} nats")
+        pictures += creation.pictures
+        captions += [mix, prompt, "" if creation.kl is None else f"KL {creation.kl:.3f}"]
+    folder = claim(out / "explored", {"prior": "normal", "seed": seed, "n": EXPLORED}, force=True)
+    with output.progress("surprises") as callback:
+        record = save_exploration(creator, creator.explore(EXPLORED, seed=seed), folder, api.PROMPT, seed, callback)
+    pictures += [load_picture(path) for path in record["pictures"]]
+    captions += [f"surprise {index + 1}" for index in range(EXPLORED)]
+    sheet = save_sheet(out / SHEET, contact_sheet(pictures, captions, columns=3))
+    output.show("", f"everything on one page: [bold]{sheet.resolve()}[/bold]")

@@ -1,0 +1,117 @@
+"""``distok doctor``: what is here, what is missing, and how to get it."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import platform
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from distok.cli import options
+
+_NEEDED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "typer", "rich")
+_EXTRAS = {
+    "skia-python": "draws the Menagerie: pip install 'distok[world]'",
+    "matplotlib": "plots of evaluate: pip install 'distok[report]'",
+    "scipy": "statistics of evaluate: pip install 'distok[report]'",
+}
+
+
+def doctor(as_json: options.Json = False) -> None:
+    """Show versions, devices and checkpoints, what is missing and how to get it; exit status 1 if something needed is."""
+    from distok import __version__
+    from distok.cli import output
+
+    with output.waiting("looking around"):
+        packages = _packages()
+        checkpoints = _checkpoints()
+        devices = _devices()
+        problems = _problems(packages, checkpoints)
+    record = {
+        "distok": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "devices": devices,
+        "checkpoints": checkpoints,
+        "problems": problems,
+    }
+    if as_json:
+        output.print_json(record)
+    else:
+        _show(record)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _packages() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in (*_NEEDED, *_EXTRAS):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _devices() -> list[str]:
+    try:
+        import torch
+    except (ImportError, OSError, RuntimeError):  # told under "packages"
+        return []
+    names = [f"cpu ({torch.get_num_threads()} threads)"]
+    return names + [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())]
+
+
+def _checkpoints() -> dict[str, dict[str, Any]]:
+    from distok.menagerie import home
+
+    folder = Path(home())
+    parts = {
+        "pipeline": folder / "pipeline" / "model_index.json",
+        "labeler": folder / "labeler" / "config.json",
+        "model": folder / "distok.safetensors",
+        "names": folder / "names.txt",
+    }
+    return {
+        name: {"path": str(path.parent if path.suffix == ".json" else path), "present": path.is_file()}
+        for name, path in parts.items()
+    }
+
+
+def _problems(packages: dict[str, str | None], checkpoints: dict[str, dict[str, Any]]) -> list[str]:
+    problems = [f"{name} is not installed: pip install distok" for name in _NEEDED if packages[name] is None]
+    missing = [name for name, part in checkpoints.items() if not part["present"]]
+    if missing:
+        problems.append(f"the Menagerie lacks its {', '.join(missing)}: reinstall distok, or build it with 'distok world train'")
+    if importlib.util.find_spec("torchvision"):
+        try:
+            importlib.import_module("torchvision")
+        except Exception as error:  # whatever it raises, it stops every transformers model from loading
+            reason = " ".join(str(error).split())[:120]
+            problems.append(
+                f"torchvision does not fit this torch ({reason}): pip uninstall torchvision (distok does not need it)"
+            )
+    return problems
+
+
+def _show(record: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from distok.cli import output
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_row("distok", record["distok"])
+    table.add_row("python", f"{record['python']} on {record['platform']}")
+    for name, version in record["packages"].items():
+        table.add_row(name, version or f"[yellow]not installed[/yellow] ({_EXTRAS.get(name, 'needed')})")
+    table.add_row("devices", ", ".join(record["devices"]) or "[red]none: torch cannot be imported[/red]")
+    for name, part in record["checkpoints"].items():
+        table.add_row(f"menagerie {name}", part["path"] if part["present"] else f"[red]missing[/red] {part['path']}")
+    output.show(table, "")
+    for problem in record["problems"]:
+        output.show(f"[red]✗[/red] {problem}")
+    if not record["problems"]:
+        output.show('[green]✓[/green] all is well; try: distok create "pig=0.55, sheep=0.25, snake=0.2"')

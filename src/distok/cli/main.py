@@ -1,0 +1,63 @@
+"""The ``distok`` command: one Typer app, and what becomes of errors. Commands import what is heavy when they run."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from distok.cli import create, demo, doctor, evaluate, explore, export, read, train, world
+from distok.errors import DistokError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app.command("create")(create.create)
+app.command("explore")(explore.explore)
+app.command("read")(read.read)
+app.command("train")(train.train)
+app.command("export")(export.export)
+app.command("evaluate")(evaluate.evaluate)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.add_typer(world.app, name="world")
+
+
+@app.callback(invoke_without_command=True)
+def start(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Creative generation by class distribution: weights over named classes become one reusable token.
+
+    Try: [bold]distok create "pig=0.55, sheep=0.25, snake=0.2"[/bold]
+    """
+    if version:
+        from distok import __version__
+
+        print(f"distok {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main() -> None:
+    """Run the command line: exit status 2 and one line on stderr for a user's mistake, 130 for Ctrl-C."""
+    try:
+        status = app(standalone_mode=False)
+        sys.stdout.flush()
+    except DistokError as error:
+        status = _say(str(error), 2)
+    except BrokenPipeError:  # the reader of our output, such as head, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not one of Typer's usage errors: a bug, shown in full
+            raise
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "distok"
+        status = _say(f"{error.format_message()} (see '{command} --help')", getattr(error, "exit_code", 2))
+    if status == 130:
+        _say("stopped; what was already written stays", 130)
+    raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _say(text: str, status: int) -> int:
+    print(f"distok: {' '.join(text.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,19 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Backend = Annotated[str | None, typer.Option("--backend", help="A diffusers pipeline folder; the Menagerie by default.")]
+Model = Annotated[str | None, typer.Option("--model", help="The distok.safetensors trained for that backend, or its run.")]
+Labeler = Annotated[str | None, typer.Option("--labeler", help="The folder of the model that reads pictures back.")]
+Device = Annotated[str, typer.Option("--device", help="Where to compute: cpu or cuda.")]
+Prompt = Annotated[str | None, typer.Option("--prompt", "-p", help="What to draw; {} is the creature.")]
+NegativePrompt = Annotated[str | None, typer.Option("--negative-prompt", help="What to avoid.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps.")]
+GuidanceScale = Annotated[float | None, typer.Option("--guidance-scale", help="How strictly to follow the prompt.")]
+Size = Annotated[int | None, typer.Option("--size", help="Side of a picture in pixels.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over something else made in the same folder.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+OutFolder = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write into.")]

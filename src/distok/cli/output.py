@@ -1,0 +1,114 @@
+"""What a person sees: rich tables with bars, progress; and what a program sees: one JSON object on stdout."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from distok.api import Progress
+    from distok.distribution import Distribution
+
+_BAR = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def console(stderr: bool = False) -> "Console":
+    """Return a console that never breaks a path over two lines when its output goes to a file or a pipe."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, soft_wrap=not stream.isatty(), width=None if stream.isatty() else 120)
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """Print one JSON object on stdout."""
+    print(json.dumps(record, allow_nan=False))
+
+
+def show(*parts: "RenderableType") -> None:
+    """Print for a person, on stdout."""
+    out = console()
+    for part in parts:
+        out.print(part)
+
+
+@contextmanager
+def progress(title: str) -> "Iterator[Progress]":
+    """Show a progress bar on stderr (nothing where it is not a terminal); yields a callback(done, total)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """Show that something is going on, on stderr, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with console(stderr=True).status(title):
+        yield
+
+
+def bar(weight: float) -> str:
+    """Draw a weight in [0, 1] as a bar of 20 cells."""
+    eighths = round(weight * _BAR * 8)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(_BAR)
+
+
+def mix_table(asked: "Distribution | None", measured: "Distribution | None") -> "Table":
+    """Lay what was asked and what was measured side by side; classes that nobody asked for are summed after three."""
+    from rich.table import Table
+
+    wanted = asked.as_dict() if asked else {}
+    found = measured.as_dict() if measured else {}
+    strays = [name for name, weight in (measured.top(len(found)) if measured else []) if name not in wanted and weight >= 0.01]
+    shown = strays[: 8 if asked is None else 3]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("class")
+    if asked:
+        table.add_column("asked", style="cyan", no_wrap=True)
+    if measured:
+        table.add_column("measured", style="green", no_wrap=True)
+    for name in (*wanted, *shown):
+        cells = [_cell(side.get(name, 0.0)) for side, given in ((wanted, asked), (found, measured)) if given]
+        table.add_row(name, *cells, style=None if name in wanted or asked is None else "dim")
+    rest = sum(weight for name, weight in found.items() if name not in wanted and name not in shown)
+    if rest >= 0.005:
+        table.add_row("all others", *([""] if asked else []), _cell(rest), style="dim")
+    return table
+
+
+def _cell(weight: float) -> str:
+    return f"{bar(weight)} {weight:6.1%}"
+
+
+@contextmanager
+def stages() -> "Iterator[Callable[..., None]]":
+    """Show work of several stages: yields a callback(stage, done, total), a bar a stage on a terminal, else a line a stage."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    err = console(stderr=True)
+    with Progress(*columns, console=err, disable=not sys.stderr.isatty()) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int = 0, total: int | None = None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+                if bars.disable:
+                    err.print(stage)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield report

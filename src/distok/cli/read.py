@@ -1,0 +1,59 @@
+"""``distok read``: what mix is this?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distok.cli import options
+
+if TYPE_CHECKING:
+    from distok.distribution import Distribution
+
+
+def read(
+    picture: Annotated[Path, typer.Argument(help="A PNG or JPEG.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="Name at most this many classes.")] = 5,
+    model: options.Model = None,
+    labeler: options.Labeler = None,
+    concepts: Annotated[Path | None, typer.Option("--concepts", help="Choose among these classes, one a line.")] = None,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
+) -> None:
+    """Read a picture back as a mix, ready to paste into create."""
+    from distok.checkpoints import known_names, locate, read_names
+    from distok.cli import output
+    from distok.concept import load_picture
+    from distok.distribution import Distribution
+    from distok.errors import DistokError
+
+    image = load_picture(picture)
+    with output.waiting("opening the labeler"):
+        from distok.labelers import open_labeler
+
+        _, model_path, labeler_path = locate(None, model, labeler)
+        names = read_names(concepts) if concepts else known_names(model_path)
+        if labeler_path is None:
+            raise DistokError("there is no labeler; give one with --labeler")
+        (measured,) = open_labeler(labeler_path, device).read([image], names)
+    heaviest = [(name, weight) for name, weight in measured.top(top) if weight >= 0.01] or measured.top(1)
+    mix = Distribution.from_mapping({name: max(round(weight, 2), 0.01) for name, weight in heaviest})
+    text = ", ".join(f"{name}={weight:.2f}" for name, weight in mix.as_dict().items())
+    if as_json:
+        output.print_json({"picture": str(picture), "mix": text, "measured": measured.as_dict()})
+        return
+    output.show("", output.mix_table(_asked(picture), measured), "")
+    output.show(f'distok create "{text}"')
+
+
+def _asked(picture: Path) -> "Distribution | None":
+    """Return the mix that a picture of ours was asked to be."""
+    from distok.concept import read_recipe
+    from distok.distribution import Distribution
+    from distok.errors import DistokError
+
+    try:
+        asked = read_recipe(picture).distribution
+    except DistokError:  # somebody else's picture
+        return None
+    return asked and Distribution.from_mapping(asked)

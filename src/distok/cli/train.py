@@ -1,0 +1,78 @@
+"""``distok train``: a DisTok model for a pipeline."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from distok.cli import options
+
+
+def train(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the run; run again to resume.")],
+    backend: options.Backend = None,
+    concepts: Annotated[Path | None, typer.Option("--concepts", help="The known classes, one a line.")] = None,
+    preset: Annotated[str, typer.Option("--preset", help="paper or menagerie.")] = "paper",
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps; the preset's by default.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Everything random derives from it.")] = None,
+    labeler: options.Labeler = None,
+    bank: Annotated[Path | None, typer.Option("--bank", help="Readings that were collected ahead of time.")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="Any training setting, as in --set latent_dim=32.")] = None,
+    device: options.Device = "cpu",
+) -> None:
+    """Train a DisTok for a pipeline, or go on where a run was stopped."""
+    from distok.checkpoints import locate, read_names
+    from distok.cli import output
+    from distok.errors import DistokError
+
+    if backend is not None and concepts is None:
+        raise DistokError(
+            "a backend of your own needs the classes to mix; write their names into a file, one a line: --concepts FILE"
+        )
+    names = read_names(concepts) if concepts else None
+    values = _settings(changes or []) | {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
+    with output.waiting("opening the models"):
+        from distok import training
+        from distok.backends import open_backend
+        from distok.labelers import open_labeler
+
+        settings = training.preset(preset, **values)
+        if backend is None:
+            backend_path, model, labeler_path = locate(None, None, labeler)
+            names = names or read_names(model.with_name("names.txt"))
+        else:
+            backend_path, labeler_path = backend, labeler
+        opened = open_backend(backend_path, device)
+        reader = None if labeler_path is None else open_labeler(labeler_path, device)
+    with output.progress("training") as bar:
+
+        def report(state: dict[str, float]) -> None:
+            bar(int(state["step"]), int(state["steps"]))
+
+        path = training.train(settings, opened, reader, names or (), out, report, bank)
+    output.show(
+        f"trained: [bold]{path}[/bold]",
+        f'[dim]use it: distok create "{_example(names or ())}" --backend {backend_path} --model {path}'
+        f"{'' if labeler_path is None else f' --labeler {labeler_path}'}[/dim]",
+    )
+
+
+def _settings(changes: list[str]) -> dict[str, Any]:
+    """Read ``name=value`` pairs; a value is JSON where it can be, else a string."""
+    from distok.errors import DistokError
+
+    values: dict[str, Any] = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise DistokError(f"--set {change!r} has no value; write it as name=value, as in --set latent_dim=32")
+        try:
+            values[name.strip()] = json.loads(value)
+        except ValueError:
+            values[name.strip()] = value
+    return values
+
+
+def _example(names: tuple[str, ...]) -> str:
+    return ", ".join(f"{name}={weight}" for name, weight in zip(names, (0.6, 0.4), strict=False))

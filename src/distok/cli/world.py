@@ -1,0 +1,67 @@
+"""``distok world``: the Menagerie, the small text-to-image world that ships with the package."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distok.cli import options
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="The Menagerie: draw its animals, train it, check it.")
+
+
+@app.command()
+def draw(
+    mix: Annotated[str, typer.Argument(help='The mix, like "pig=0.55, sheep=0.25, snake=0.2".')],
+    n: Annotated[int, typer.Option("-n", help="How many pictures.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the first picture; the next ones count up.")] = 0,
+    style: Annotated[str, typer.Option("--style", help="photo, watercolor, …")] = "photo",
+    scene: Annotated[str | None, typer.Option("--scene", help="meadow, beach, …")] = None,
+    accessory: Annotated[list[str] | None, typer.Option("--accessory", help="red hat, … (may be given again)")] = None,
+    size: Annotated[int, typer.Option("--size", min=16, max=2048, help="Side in pixels.")] = 128,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path("drawings"),
+) -> None:
+    """Have the artist draw a mix: no model, exact parts."""
+    from distok import menagerie
+    from distok.api import check_count, slug
+    from distok.checkpoints import read_names
+    from distok.cli import output
+    from distok.concept import write_picture
+    from distok.distribution import Distribution
+
+    check_count(n)
+    distribution = Distribution.parse(mix, read_names(menagerie.home() / "names.txt"))
+    for each in range(seed, seed + n):
+        picture = menagerie.draw(
+            distribution.as_dict(), each, style=style, scene=scene, accessories=tuple(accessory or ()), size=size
+        )
+        output.show(str(write_picture(out / f"{slug(distribution)}-{each}.png", picture)))
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the run; run again to resume.")],
+    stage: Annotated[list[str] | None, typer.Option("--stage", help="Only this stage (may be given again).")] = None,
+    pictures: Annotated[Path | None, typer.Option("--pictures", help="Your own art: a folder a class, or captions.")] = None,
+    device: options.Device = "cpu",
+) -> None:
+    """Train the whole world from nothing; run again to resume."""
+    from distok import menagerie
+    from distok.cli import output
+
+    with output.stages() as callback:
+        menagerie.train_world(out, stages=stage or None, pictures=pictures, device=device, callback=callback)
+    output.show(f"trained: [bold]{out}[/bold]")
+
+
+@app.command()
+def check(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.")] = Path("world-check"),
+) -> None:
+    """Measure the world: what its parts draw and read, against the artist's own pictures."""
+    from distok import menagerie
+    from distok.cli import output
+
+    with output.stages() as callback:
+        menagerie.check_world(out, callback=callback)
+    output.show(f"checked: [bold]{out}[/bold]")

@@ -1,0 +1,152 @@
+"""What a creation leaves on disk: pictures with their recipes inside, the concept's file, one contact sheet, a record.
+
+Files have the same names and, on the same machine, the same content whenever the same thing is made again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distok.distribution import Distribution
+from distok.errors import DistokError
+from distok.files import write_text
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from distok.api import Creation, Creator, Progress
+    from distok.concept import Concept
+
+RECORD = "made.json"
+SHEET = "sheet.png"
+CONCEPT = "concept.safetensors"
+_BATCH = 16  # explored pictures in memory at once
+
+
+def claim(folder: str | Path, made: Mapping[str, Any], force: bool = False) -> Path:
+    """Make ``folder`` ours to write into, before any time is spent on pictures.
+
+    Args:
+        made: a JSON-able account of what will be made; a folder that holds the same is written over.
+        force: write over something else, too.
+
+    Raises:
+        DistokError: the folder holds something else that was made here, or cannot be written.
+    """
+    folder = Path(folder)
+    text = json.dumps(made, indent=2, sort_keys=True) + "\n"
+    record = folder / RECORD
+    try:
+        found = record.read_text(encoding="utf-8") if record.is_file() else text
+    except (OSError, UnicodeDecodeError):
+        found = ""
+    if found != text and not force:
+        raise DistokError(f"{folder} already holds something else made by distok; choose another --out, or add --force")
+    write_text(record, text)
+    return folder
+
+
+def save_creation(creation: "Creation", folder: str | Path) -> dict[str, Any]:
+    """Write pictures, concept and contact sheet; return the record that ``distok create --json`` prints."""
+    from distok.concept import contact_sheet, write_picture
+
+    folder = Path(folder)
+    paths = []
+    for picture, recipe in zip(creation.pictures, creation.recipes, strict=True):
+        paths.append(write_picture(folder / f"{creation.concept.name}-{recipe.seed}.png", picture, recipe))
+    concept = creation.concept.save(folder / CONCEPT)
+    captions = [_caption(reading) for reading in creation.readings] or None
+    sheet = save_sheet(folder / SHEET, contact_sheet(creation.pictures, captions))
+    first = creation.recipes[0]
+    return {
+        "asked": creation.asked and creation.asked.as_dict(),
+        "measured": creation.measured and creation.measured.as_dict(),
+        "kl": creation.kl,
+        "js": creation.js,
+        "prompt": creation.prompt,
+        "seed": first.seed,
+        "seeds": creation.seeds,
+        "steps": first.steps,
+        "guidance_scale": first.guidance_scale,
+        "pictures": [str(path) for path in paths],
+        "concept": str(concept),
+        "sheet": str(sheet),
+        "readings": [reading.as_dict() for reading in creation.readings],
+        "z": first.z,
+        "backend": first.backend,
+        "backend_hash": first.backend_hash,
+        "model_hash": first.model_hash,
+        "version": first.version,
+    }
+
+
+def save_exploration(
+    creator: "Creator",
+    concepts: "Sequence[Concept]",
+    folder: str | Path,
+    prompt: str,
+    seed: int,
+    callback: "Progress | None" = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Render one picture of each concept; write pictures, concepts, a JSON line each, and a contact sheet; return the record."""
+    from distok.concept import contact_sheet, write_picture
+
+    folder, total = Path(folder), len(concepts)
+    pictures: list[Image.Image] = []
+    rows: list[dict[str, Any]] = []
+    for start in range(0, total, _BATCH):
+        batch = concepts[start : start + _BATCH]
+        made = creator.render_each(batch, prompt, seed, _within(callback, start, len(batch), total), **settings)
+        readings = creator.readings(made) or [None] * len(batch)
+        for concept, picture, reading in zip(batch, made, readings, strict=True):
+            rows.append(
+                {
+                    "name": concept.name,
+                    "picture": str(
+                        write_picture(
+                            folder / f"{concept.name}.png", picture, creator.recipe(concept, prompt, seed, picture, **settings)
+                        )
+                    ),
+                    "concept": str(concept.save(folder / f"{concept.name}.safetensors")),
+                    "measured": reading and reading.as_dict(),
+                    "z": concept.z and list(concept.z),
+                }
+            )
+        pictures += made
+    lines = write_text(folder / "concepts.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    captions = [_caption(Distribution.from_mapping(row["measured"])) if row["measured"] else row["name"] for row in rows]
+    sheet = save_sheet(folder / SHEET, contact_sheet(pictures, captions))
+    return {
+        "n": total,
+        "prompt": prompt,
+        "seed": seed,
+        "pictures": [row["picture"] for row in rows],
+        "concepts": [row["concept"] for row in rows],
+        "measured": [row["measured"] for row in rows],
+        "lines": str(lines),
+        "sheet": str(sheet),
+    }
+
+
+def save_sheet(path: str | Path, page: "Image.Image") -> Path:
+    """Write a contact sheet."""
+    from distok.concept import write_picture
+
+    return write_picture(path, page)
+
+
+def _caption(reading: Distribution) -> str:
+    return " ".join(f"{name} {weight:.0%}" for name, weight in reading.top(3) if weight >= 0.05)
+
+
+def _within(callback: "Progress | None", start: int, part: int, total: int) -> "Progress | None":
+    """Report a batch's steps as steps of the whole."""
+    if callback is None:
+        return None
+
+    def report(done: int, of: int) -> None:
+        callback(start * of // part + done, total * of // part)
+
+    return report
