@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distok.checkpoints import known_names, locate
+from distok.checkpoints import check_device, known_names, locate
 from distok.distribution import Distribution, js, kl, mean, sample_prior
 from distok.errors import DistokError
 
@@ -287,6 +287,7 @@ def open(
     from distok.labelers import open_labeler
     from distok.model import DisTok
 
+    check_device(device)
     folder, model_path, labeler = locate(backend, model, labeler)
     names = tuple(names) if names else known_names(model_path)
     loaded = DisTok.load(model_path)

@@ -13,23 +13,29 @@ def locate(
     """Return where pipeline, model file and labeler lie; those not given are the Menagerie's. Loads nothing.
 
     Raises:
-        DistokError: a backend without a model, or the Menagerie is not there.
+        DistokError: a backend without a model, or a part of the Menagerie is not there.
     """
-    if backend is not None and model is None:
+    if backend is None:
+        backend, model, labeler = shipped("pipeline"), model or shipped("distok.safetensors"), labeler or shipped("labeler")
+    elif model is None:
         raise DistokError(
             f"a backend needs the DisTok model trained for it; give --model, or run 'distok train --backend {backend}'"
         )
-    if backend is None:
-        from distok.menagerie import home
+    return backend, _model_file(model), labeler
 
-        shipped = home()
-        if not (shipped / "pipeline").is_dir():
-            raise DistokError(f"the Menagerie is not at {shipped}; reinstall distok, or build it with 'distok world train'")
-        backend = shipped / "pipeline"
-        model = model or shipped / "distok.safetensors"
-        labeler = labeler or shipped / "labeler"
-    path = Path(model or "")
-    return backend, path / "distok.safetensors" if path.is_dir() else path, labeler
+
+def shipped(part: str) -> Path:
+    """Return the path of a part of the Menagerie: pipeline, labeler, distok.safetensors or names.txt.
+
+    Raises:
+        DistokError: it is not there.
+    """
+    from distok.menagerie import home
+
+    path = Path(home()) / part
+    if not path.exists():
+        raise DistokError(f"the Menagerie's {part} is not at {path}; reinstall distok, or build it with 'distok world train'")
+    return path
 
 
 def known_names(model: str | Path) -> tuple[str, ...]:
@@ -40,7 +46,7 @@ def known_names(model: str | Path) -> tuple[str, ...]:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(model)
+    path = _model_file(model)
     if not path.is_file():
         raise DistokError(f"{path} does not exist or is not a file; give the distok.safetensors of a training run")
     try:
@@ -74,3 +80,22 @@ def read_names(path: str | Path) -> tuple[str, ...]:
         return Distribution(names, (1.0,) * len(names)).names
     except DistokError as error:
         raise DistokError(f"{path}: {error}") from None
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine does not have, before a library does in its own words."""
+    import torch
+
+    try:
+        kind, index = torch.device(device).type, torch.device(device).index or 0
+    except RuntimeError:
+        raise DistokError(f"unknown device '{device}'; choose cpu or cuda") from None
+    if kind == "cuda" and index >= torch.cuda.device_count():
+        raise DistokError(
+            f"device '{device}' is not here ({torch.cuda.device_count()} CUDA devices); choose cpu, or see 'distok doctor'"
+        )
+
+
+def _model_file(path: str | Path) -> Path:
+    path = Path(path)
+    return path / "distok.safetensors" if path.is_dir() else path

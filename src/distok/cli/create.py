@@ -132,7 +132,8 @@ def _show(creation: "Creation", record: dict[str, Any], folder: Path) -> None:
     elif creation.measured is None:
         output.show("not measured: this backend has no labeler; give one with --labeler")
     count = len(creation.pictures)
+    again = output.command("create", "--concept", record["concept"], "--prompt", "a watercolor of a {} in the snow")
     output.show(
-        f"{count} picture{'s' if count > 1 else ''}, sheet.png and concept.safetensors in [bold]{folder}[/bold]",
-        f'[dim]again elsewhere: distok create --concept {record["concept"]} --prompt "a watercolor of a {{}} in the snow"[/dim]',
+        f"{count} picture{'s' if count > 1 else ''}, sheet.png and concept.safetensors in {output.bold(folder)}",
+        f"[dim]the same creature elsewhere: {again}[/dim]",
     )

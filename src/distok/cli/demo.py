@@ -34,7 +34,7 @@ def demo(
         with output.progress(mix) as callback:
             creation = creator.create(mix, prompt, n=3, seed=seed, callback=callback)
         save_creation(creation, folder)
-        output.show("", f"[bold]{mix}[/bold] · {prompt}", output.mix_table(creation.asked, creation.measured))
+        output.show("", f"{output.bold(mix)} · {prompt}", output.mix_table(creation.asked, creation.measured))
         output.show("" if creation.kl is None else f"KL(asked ‖ measured) {creation.kl:.3f} nats")
         pictures += creation.pictures
         captions += [mix, prompt, "" if creation.kl is None else f"KL {creation.kl:.3f}"]
@@ -44,4 +44,4 @@ def demo(
     pictures += [load_picture(path) for path in record["pictures"]]
     captions += [f"surprise {index + 1}" for index in range(EXPLORED)]
     sheet = save_sheet(out / SHEET, contact_sheet(pictures, captions, columns=3))
-    output.show("", f"everything on one page: [bold]{sheet.resolve()}[/bold]")
+    output.show("", f"everything on one page: {output.bold(sheet.resolve())}")

@@ -22,4 +22,4 @@ def evaluate(
 
     with output.stages() as callback:
         evaluation.run(suite, out, backend=backend, model=model, labeler=labeler, device=device, callback=callback)
-    output.show(f"report: [bold]{out}[/bold]")
+    output.show(f"report: {output.bold(out)}")

@@ -60,6 +60,7 @@ def explore(
 
 def _show(record: dict[str, Any], folder: Path) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from distok.cli import output
     from distok.distribution import Distribution
@@ -70,9 +71,10 @@ def _show(record: dict[str, Any], folder: Path) -> None:
             table.add_column(column)
         for path, measured in list(zip(record["concepts"], record["measured"], strict=True))[:12]:
             top = [pair for pair in Distribution.from_mapping(measured).top(3) if pair[1] >= 0.05]
-            table.add_row(Path(path).stem, ", ".join(f"{name} [green]{weight:.0%}[/green]" for name, weight in top))
+            table.add_row(Path(path).stem, Text(", ".join(f"{name} {weight:.0%}" for name, weight in top)))
         output.show("", table, *(["…"] if record["n"] > 12 else []), "")
+    keep = output.command("create", "--concept", record["concepts"][0], "--prompt", "a watercolor of a {}")
     output.show(
-        f"{record['n']} creatures on sheet.png, a picture and a concept file of each, concepts.jsonl, in [bold]{folder}[/bold]",
-        f'[dim]keep one: distok create --concept {record["concepts"][0]} --prompt "a watercolor of a {{}}"[/dim]',
+        f"{record['n']} creatures on sheet.png, a picture and a concept file of each, concepts.jsonl, in {output.bold(folder)}",
+        f"[dim]keep one: {keep}[/dim]",
     )

@@ -12,14 +12,18 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write; beside the concept by default.")] = None,
 ) -> None:
     """Write a concept as a textual-inversion file that other tools load."""
+    from rich.markup import escape
+
     from distok.cli import output
     from distok.concept import Concept, export_concept, trigger
+    from distok.errors import DistokError
 
     token = Concept.load(concept)
-    path = export_concept(token, out or concept.with_name(f"{token.name}.{style}.safetensors"), style)
+    target = out or concept.with_name(f"{token.name}-{style}.safetensors")
+    if target.exists() and target.samefile(concept):
+        raise DistokError(f"{target} is the concept itself; choose another file with --out")
+    path = export_concept(token, target, style)
     word = trigger(token, path, style)
-    output.show(f"wrote [bold]{path}[/bold]")
-    if style == "diffusers":
-        output.show(f'[dim]in Python: pipe.load_textual_inversion("{path}"), then prompt with "a photo of a {word}"[/dim]')
-    else:
-        output.show(f'[dim]put it into the folder embeddings/, then prompt with "a photo of a {word}"[/dim]')
+    output.show(f"wrote {output.bold(path)}")
+    how = f'in Python: pipe.load_textual_inversion("{path}")' if style == "diffusers" else "put it into the folder embeddings/"
+    output.show(f"[dim]{escape(how)}, then prompt with {escape(repr(f'a photo of a {word}'))}[/dim]")

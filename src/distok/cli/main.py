@@ -37,6 +37,8 @@ def start(context: typer.Context, version: Annotated[bool, typer.Option("--versi
 
 def main() -> None:
     """Run the command line: exit status 2 and one line on stderr for a user's mistake, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal without our signs shows others, it does not stop us
     try:
         status = app(standalone_mode=False)
         sys.stdout.flush()
@@ -52,7 +54,8 @@ def main() -> None:
             raise
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "distok"
-        status = _say(f"{error.format_message()} (see '{command} --help')", getattr(error, "exit_code", 2))
+        text = error.format_message()  # empty where help was shown because nothing was asked
+        status = _say(f"{text.rstrip('.')}; see '{command} --help'", 2) if text else 2
     if status == 130:
         _say("stopped; what was already written stays", 130)
     raise SystemExit(status if isinstance(status, int) else 0)

@@ -1,6 +1,7 @@
 """What a person sees: rich tables with bars, progress; and what a program sees: one JSON object on stdout."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,20 @@ def show(*parts: "RenderableType") -> None:
         out.print(part)
 
 
+def bold(text: object) -> str:
+    """Mark text up as bold; brackets in it are no markup."""
+    from rich.markup import escape
+
+    return f"[bold]{escape(str(text))}[/bold]"
+
+
+def command(*words: object) -> str:
+    """Return a ``distok`` command line to paste into a shell."""
+    from rich.markup import escape
+
+    return escape(shlex.join(["distok", *map(str, words)]))
+
+
 @contextmanager
 def progress(title: str) -> "Iterator[Progress]":
     """Show a progress bar on stderr (nothing where it is not a terminal); yields a callback(done, total)."""
@@ -70,6 +85,7 @@ def bar(weight: float) -> str:
 def mix_table(asked: "Distribution | None", measured: "Distribution | None") -> "Table":
     """Lay what was asked and what was measured side by side; classes that nobody asked for are summed after three."""
     from rich.table import Table
+    from rich.text import Text
 
     wanted = asked.as_dict() if asked else {}
     found = measured.as_dict() if measured else {}
@@ -82,8 +98,9 @@ def mix_table(asked: "Distribution | None", measured: "Distribution | None") -> 
     if measured:
         table.add_column("measured", style="green", no_wrap=True)
     for name in (*wanted, *shown):
-        cells = [_cell(side.get(name, 0.0)) for side, given in ((wanted, asked), (found, measured)) if given]
-        table.add_row(name, *cells, style=None if name in wanted or asked is None else "dim")
+        cells = [_cell(wanted[name]) if name in wanted else ""] if asked else []
+        cells += [_cell(found.get(name, 0.0))] if measured else []
+        table.add_row(Text(name), *cells, style=None if name in wanted or asked is None else "dim")
     rest = sum(weight for name, weight in found.items() if name not in wanted and name not in shown)
     if rest >= 0.005:
         table.add_row("all others", *([""] if asked else []), _cell(rest), style="dim")

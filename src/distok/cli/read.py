@@ -21,21 +21,19 @@ def read(
     as_json: options.Json = False,
 ) -> None:
     """Read a picture back as a mix, ready to paste into create."""
-    from distok.checkpoints import known_names, locate, read_names
+    from distok.checkpoints import check_device, known_names, read_names, shipped
     from distok.cli import output
     from distok.concept import load_picture
     from distok.distribution import Distribution
-    from distok.errors import DistokError
 
+    check_device(device)
     image = load_picture(picture)
     with output.waiting("opening the labeler"):
         from distok.labelers import open_labeler
 
-        _, model_path, labeler_path = locate(None, model, labeler)
-        names = read_names(concepts) if concepts else known_names(model_path)
-        if labeler_path is None:
-            raise DistokError("there is no labeler; give one with --labeler")
-        (measured,) = open_labeler(labeler_path, device).read([image], names)
+        names = read_names(concepts) if concepts else known_names(model or shipped("distok.safetensors"))
+        reader = open_labeler(labeler or shipped("labeler"), device)
+        (measured,) = reader.read([image], names)
     heaviest = [(name, weight) for name, weight in measured.top(top) if weight >= 0.01] or measured.top(1)
     mix = Distribution.from_mapping({name: max(round(weight, 2), 0.01) for name, weight in heaviest})
     text = ", ".join(f"{name}={weight:.2f}" for name, weight in mix.as_dict().items())
@@ -43,7 +41,7 @@ def read(
         output.print_json({"picture": str(picture), "mix": text, "measured": measured.as_dict()})
         return
     output.show("", output.mix_table(_asked(picture), measured), "")
-    output.show(f'distok create "{text}"')
+    output.show(output.command("create", text))
 
 
 def _asked(picture: Path) -> "Distribution | None":

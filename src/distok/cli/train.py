@@ -22,7 +22,7 @@ def train(
     device: options.Device = "cpu",
 ) -> None:
     """Train a DisTok for a pipeline, or go on where a run was stopped."""
-    from distok.checkpoints import locate, read_names
+    from distok.checkpoints import check_device, read_names, shipped
     from distok.cli import output
     from distok.errors import DistokError
 
@@ -38,11 +38,10 @@ def train(
         from distok.labelers import open_labeler
 
         settings = training.preset(preset, **values)
-        if backend is None:
-            backend_path, model, labeler_path = locate(None, None, labeler)
-            names = names or read_names(model.with_name("names.txt"))
-        else:
-            backend_path, labeler_path = backend, labeler
+        backend_path = backend or shipped("pipeline")
+        labeler_path = labeler or (shipped("labeler") if backend is None else None)
+        names = names or read_names(shipped("names.txt"))
+        check_device(device)
         opened = open_backend(backend_path, device)
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
     with output.progress("training") as bar:
@@ -50,12 +49,11 @@ def train(
         def report(state: dict[str, float]) -> None:
             bar(int(state["step"]), int(state["steps"]))
 
-        path = training.train(settings, opened, reader, names or (), out, report, bank)
-    output.show(
-        f"trained: [bold]{path}[/bold]",
-        f'[dim]use it: distok create "{_example(names or ())}" --backend {backend_path} --model {path}'
-        f"{'' if labeler_path is None else f' --labeler {labeler_path}'}[/dim]",
-    )
+        path = training.train(settings, opened, reader, names, out, report, bank)
+    use = ["create", _example(names), "--backend", backend_path, "--model", path]
+    if labeler_path is not None:
+        use += ["--labeler", labeler_path]
+    output.show(f"trained: {output.bold(path)}", f"[dim]use it: {output.command(*use)}[/dim]")
 
 
 def _settings(changes: list[str]) -> dict[str, Any]:

@@ -24,18 +24,18 @@ def draw(
     """Have the artist draw a mix: no model, exact parts."""
     from distok import menagerie
     from distok.api import check_count, slug
-    from distok.checkpoints import read_names
+    from distok.checkpoints import read_names, shipped
     from distok.cli import output
     from distok.concept import write_picture
     from distok.distribution import Distribution
 
     check_count(n)
-    distribution = Distribution.parse(mix, read_names(menagerie.home() / "names.txt"))
+    distribution = Distribution.parse(mix, read_names(shipped("names.txt")))
     for each in range(seed, seed + n):
         picture = menagerie.draw(
             distribution.as_dict(), each, style=style, scene=scene, accessories=tuple(accessory or ()), size=size
         )
-        output.show(str(write_picture(out / f"{slug(distribution)}-{each}.png", picture)))
+        output.show(output.bold(write_picture(out / f"{slug(distribution)}-{each}.png", picture)))
 
 
 @app.command()
@@ -51,7 +51,7 @@ def train(
 
     with output.stages() as callback:
         menagerie.train_world(out, stages=stage or None, pictures=pictures, device=device, callback=callback)
-    output.show(f"trained: [bold]{out}[/bold]")
+    output.show(f"trained: {output.bold(out)}")
 
 
 @app.command()
@@ -64,4 +64,4 @@ def check(
 
     with output.stages() as callback:
         menagerie.check_world(out, callback=callback)
-    output.show(f"checked: [bold]{out}[/bold]")
+    output.show(f"checked: {output.bold(out)}")
