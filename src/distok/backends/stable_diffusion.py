@@ -63,7 +63,7 @@ class StableDiffusionBackend(Backend):
         self._placeholder = self._tokenizer.convert_tokens_to_ids(PLACEHOLDER)
         self._table = self._encoder.get_input_embeddings()
         self._length = min(self._tokenizer.model_max_length, self._encoder.config.max_position_embeddings)
-        self._projection = None if projection is None else projection.to(self._table.weight.device)
+        self._projection = projection
         self._ids: dict[str, tuple[int, ...]] = {}
         self._lock = threading.RLock()  # splicing and the scheduler's state admit one caller at a time
         self.token_dim = self._table.embedding_dim
@@ -81,8 +81,9 @@ class StableDiffusionBackend(Backend):
             from diffusers import StableDiffusionPipeline
 
             pipe = StableDiffusionPipeline.from_pretrained(
-                folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
-            ).to(device)
+                folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+            )
+            pipe = pipe.to(device) if dtype is None else pipe.to(device, dtype)
         rows = pipe.text_encoder.get_input_embeddings().num_embeddings
         if not 2 < len(pipe.tokenizer) <= rows:
             raise DistokError(
@@ -120,8 +121,8 @@ class StableDiffusionBackend(Backend):
 
     def project(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
         """From the hidden state at end-of-text to the normalised text feature."""
-        pooled = pooled.float()
-        return F.normalize(pooled if self._projection is None else pooled @ self._projection.T, dim=-1)
+        pooled = pooled.to(torch.promote_types(pooled.dtype, torch.float32))  # half precision is too coarse for cosines
+        return F.normalize(pooled if self._projection is None else pooled @ self._projection.to(pooled).T, dim=-1)
 
     def prompt_embeds(self, prompts: Sequence[str], tokens: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "b L D"]:
         """The hidden states as the pipeline makes them; see :class:`Backend`."""

@@ -40,7 +40,7 @@ class ClipLabeler(Labeler):
         if not isinstance(template, str) or "{}" not in template:
             raise DistokError(f"the labeler's template is {template!r}; write {{}} where the name goes, as in {TEMPLATE!r}")
         if temperature is None:
-            temperature = math.exp(-float(model.logit_scale))
+            temperature = math.exp(-model.logit_scale.item())
         if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
             raise DistokError(f"the labeler's temperature is {temperature!r}; give a finite number above 0, such as 0.01")
         self.model, self.processor = model.eval(), processor

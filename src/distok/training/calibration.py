@@ -45,7 +45,8 @@ def calibrate(backend: Backend, names: Sequence[str], settings: TrainSettings, p
         f"'{settings.restrictive_prompt.format('c1', 'c2')}' over {len(chosen)} pairs; epsilon_aesthetic = mean cosine of "
         f"'{settings.adaptive_prompt.format('c')}' with '{settings.aesthetic_prompt}' over {len(names)} classes"
     )
-    return Calibration(min(restrictive, 1.0), max(min(aesthetic, 1.0), -1.0), how)
+    # Four digits: the last bits of a cosine depend on the machine, and a run must find its own settings again on another.
+    return Calibration(round(min(restrictive, 1.0), 4), round(max(min(aesthetic, 1.0), -1.0), 4), how)
 
 
 def resolve(

@@ -25,8 +25,9 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], record: Mapping
         tensors: the whole state.
         record: what the run is, as JSON; a run with another record will not resume from this file.
     """
-    metadata = {"step": str(step), "record": json.dumps(record, sort_keys=True), "digest": _digest(tensors)}
-    path = files.write_tensors(folder / f"checkpoint-{step}.safetensors", tensors, metadata)
+    # One metadata entry: safetensors writes several in no fixed order, and equal runs should leave equal files.
+    metadata = json.dumps({"step": step, "record": record, "digest": _digest(tensors)}, sort_keys=True)
+    path = files.write_tensors(folder / f"checkpoint-{step}.safetensors", tensors, {"distok": metadata})
     for old in _checkpoints(folder)[KEEP:]:
         old.unlink(missing_ok=True)
     return path
@@ -46,13 +47,14 @@ def latest(folder: Path, record: Mapping[str, Any]) -> tuple[int, dict[str, Tens
     for path in found:
         try:
             tensors, metadata = files.read_tensors(path)
-            if metadata.get("digest") != _digest(tensors):
+            stored = json.loads(metadata.get("distok", "{}"))
+            if stored.get("digest") != _digest(tensors):
                 raise DistokError(f"{path} does not hold what was written to it")
-        except DistokError as error:
+        except ValueError as error:  # a DistokError is one too
             LOG.warning("skipping a corrupt checkpoint: %s", error)
             continue
-        _require_same(folder, json.loads(metadata["record"]), json.loads(json.dumps(record)))
-        return int(metadata["step"]), tensors
+        _require_same(folder, stored["record"], json.loads(json.dumps(record)))
+        return stored["step"], tensors
     if found:
         raise DistokError(
             f"no checkpoint in {folder} can be read; delete the folder to start again, or choose another with --out"

@@ -1,0 +1,120 @@
+"""DisTok the model: standardised inputs, bounded tokens, a measured latent law, one file."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distok import files
+from distok.distribution import sample_prior
+from distok.errors import DistokError
+from distok.model import DisTok, DisTokSettings
+
+
+def make(seed=0, **changes):
+    torch.manual_seed(seed)
+    model = DisTok(DisTokSettings(**{"token_dim": 16, "latent_dim": 4, "hidden_dim": 32, **changes}))
+    model.fit_tokens(torch.randn(10, 16) * 0.02 + 0.01)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim is 0, but a width is a whole number of at least 1"),
+        ({"hidden_dim": 2.5}, "hidden_dim is 2.5"),
+        ({"activation": "step"}, "activation is 'step'; choose one of gelu"),
+        ({"input_scale": "max"}, "input_scale is 'max'; choose 'mean' or 'sum'"),
+    ],
+)
+def test_settings_are_validated(change, message):
+    with pytest.raises(DistokError, match=message):
+        DisTokSettings(**{"token_dim": 16, **change})
+
+
+def test_shapes_and_composition():
+    model, mixture = make(), torch.randn(5, 16) * 0.02
+    z = model.encode(mixture)
+    assert z.shape == (5, 4)
+    assert torch.equal(model(mixture), model.decode(z))
+
+
+def test_inputs_are_standardised():
+    """The same tokens in other units and around another origin encode to the same latents."""
+    tokens = torch.randn(10, 16)
+    left, right = make(), make()
+    left.fit_tokens(tokens)
+    right.fit_tokens(tokens * 7 + 3)
+    assert torch.allclose(left.encode(tokens), right.encode(tokens * 7 + 3), atol=1e-4)
+    assert torch.allclose(left.decode(left.encode(tokens)) * 7 + 3, right.decode(left.encode(tokens)), atol=1e-4)
+
+
+@given(scale=st.floats(0, 1e4), seed=st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_tokens_stay_within_the_radius_of_real_ones(scale, seed):
+    model = make(seed)
+    tokens = model.decode(torch.randn(8, 4) * scale)
+    radius = ((tokens - model.token_mean) / model.token_scale).square().mean(1).sqrt()
+    assert torch.isfinite(tokens).all()
+    assert (radius <= model.token_radius * 1.001).all()
+
+
+def test_a_dimension_no_name_uses_does_not_explode():
+    model, tokens = make(), torch.randn(10, 16)
+    tokens[:, 3] = 0.5
+    model.fit_tokens(tokens)
+    assert torch.isfinite(model.encode(tokens)).all()
+    assert model.token_scale[3] > 0
+
+
+def test_one_class_has_no_spread():
+    with pytest.raises(DistokError, match="at least 2 known classes, got 1"):
+        make().fit_tokens(torch.randn(1, 16))
+
+
+def test_pair_is_mean_or_sum():
+    left, right = torch.randn(2, 3, 16)
+    assert torch.allclose(make().pair(left, right), (left + right) / 2)
+    assert torch.allclose(make(input_scale="sum").pair(left, right), left + right)
+
+
+@pytest.mark.parametrize("kind", ["normal", "laplace"])
+def test_sampled_latents_follow_the_measured_law(kind):
+    model = make()
+    latents = torch.randn(4000, 4) @ torch.randn(4, 4) * 3 + torch.tensor([1.0, -2.0, 0.0, 5.0])
+    model.fit_latents(latents)
+    sampled = model.sample_latents(torch.from_numpy(sample_prior(kind, 40_000, 4, 0)))
+    scale = latents.T.cov().diagonal().max()
+    assert (sampled.mean(0) - latents.mean(0)).abs().max() < 0.05 * scale.sqrt()
+    assert (sampled.T.cov() - latents.T.cov()).abs().max() < 0.05 * scale
+
+
+def test_latents_on_a_line_still_have_a_factor():
+    model = make()
+    model.fit_latents(torch.linspace(-1, 1, 50)[:, None] * torch.ones(4))
+    assert torch.isfinite(model.latent_factor).all()
+
+
+def test_saved_and_loaded_is_the_same_function(tmp_path):
+    model, mixture = make(), torch.randn(5, 16)
+    model.fit_latents(torch.randn(50, 4))
+    path = model.save(tmp_path / "distok.safetensors", {"backend": "abc"})
+    loaded = DisTok.load(path)
+    assert torch.equal(loaded(mixture), model(mixture))
+    assert torch.equal(loaded.sample_latents(torch.ones(1, 4)), model.sample_latents(torch.ones(1, 4)))
+    assert (loaded.settings, loaded.provenance) == (model.settings, {"backend": "abc"})
+    assert loaded.save(tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_load_refuses_what_is_not_a_model(tmp_path):
+    path = make().save(tmp_path / "distok.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:-100])
+    files.write_tensors(tmp_path / "foreign.safetensors", {"x": torch.zeros(2)}, {"distok": json.dumps({"kind": "concept"})})
+    with pytest.raises(DistokError, match="not a readable safetensors file"):
+        DisTok.load(tmp_path / "cut.safetensors")
+    with pytest.raises(DistokError, match=r"is not a DisTok model; give a distok.safetensors"):
+        DisTok.load(tmp_path / "foreign.safetensors")
+    with pytest.raises(DistokError, match="does not exist"):
+        DisTok.load(tmp_path / "none.safetensors")
