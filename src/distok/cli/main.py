@@ -1,5 +1,6 @@
 """The ``distok`` command: one Typer app, and what becomes of errors. Commands import what is heavy when they run."""
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -38,9 +39,10 @@ def start(context: typer.Context, version: Annotated[bool, typer.Option("--versi
 def main() -> None:
     """Run the command line: exit status 2 and one line on stderr for a user's mistake, 130 for Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal without our signs shows others, it does not stop us
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our signs shows others, it does not stop us
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False, prog_name="distok")
         sys.stdout.flush()
     except DistokError as error:
         status = _say(str(error), 2)
@@ -57,7 +59,7 @@ def main() -> None:
         text = error.format_message()  # empty where help was shown because nothing was asked
         status = _say(f"{text.rstrip('.')}; see '{command} --help'", 2) if text else 2
     if status == 130:
-        _say("stopped; what was already written stays", 130)
+        _say("stopped; run the same command again to go on", 130)
     raise SystemExit(status if isinstance(status, int) else 0)
 
 

@@ -137,7 +137,7 @@ def _normalise(names: Sequence[str], weights: Sequence[float]) -> tuple[float, .
     largest = max(weights)
     if largest == 0:
         raise DistokError(f"all weights are zero; give at least one class a weight above zero, like {EXAMPLE}")
-    if abs(math.fsum(weights) - 1) <= _SUM_TOLERANCE:
+    if largest <= 1 and abs(math.fsum(weights) - 1) <= _SUM_TOLERANCE:
         return tuple(weights)
     scaled = [weight / largest for weight in weights]  # first by the largest: the plain sum may overflow
     total = math.fsum(scaled)

@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+import torch
+
+import distok
+from distok.api import Creator, slug
+from distok.checkpoints import check_device, known_names, locate, read_names
+from distok.errors import DistokError
+from tests import edge, tiny
+
+MIX = "pig=0.55, sheep=0.25, snake=0.2"
+
+
+@pytest.fixture(scope="module")
+def model_file(backend, tmp_path_factory):
+    return edge.save_model(tmp_path_factory.mktemp("model") / "distok.safetensors", backend)
+
+
+@pytest.fixture(scope="module")
+def creator(pipeline_folder, model_file, labeler_folder) -> Creator:
+    return distok.open(pipeline_folder, model_file, labeler_folder)
+
+
+def pixels(pictures) -> np.ndarray:
+    return np.stack([np.asarray(picture, dtype=np.int16) for picture in pictures])
+
+
+def test_a_creation_holds_what_was_asked_and_what_came_out(creator):
+    creation = creator.create(MIX, "a cute {} in the snow", n=3, seed=5)
+    assert creation.asked.as_dict() == pytest.approx({"pig": 0.55, "sheep": 0.25, "snake": 0.2})
+    assert creation.seeds == [5, 6, 7] == [recipe.seed for recipe in creation.recipes]
+    assert creation.measured.over(tiny.NAMES) == pytest.approx(
+        np.mean([reading.over(tiny.NAMES) for reading in creation.readings], axis=0)
+    )
+    assert creation.kl == distok.kl(creation.asked, creation.measured)
+    assert creation.js == distok.js(creation.asked, creation.measured)
+    assert creation.recipes[0].steps == 2  # the checkpoint's own
+
+
+def test_the_token_is_the_models_answer_to_the_weighted_tokens(creator):
+    tokens = creator.backend.name_tokens(["pig", "sheep", "snake"])
+    with torch.no_grad():
+        expected = creator.model(torch.tensor([[0.55, 0.25, 0.2]]) @ tokens)
+    concept = creator.concept(MIX)
+    torch.testing.assert_close(concept.vectors["text_encoder"], expected)
+    assert concept.provenance["backend_hash"] == creator.backend.hash
+    assert concept.name == "pig55-sheep25-snake20"
+
+
+def test_a_picture_depends_on_its_own_seed_not_on_how_many_there_are(creator):
+    many = pixels(creator.create(MIX, n=4, seed=10).pictures)
+    alone = pixels(creator.create(MIX, n=1, seed=12).pictures)
+    assert np.abs(many[2] - alone[0]).max() <= 1
+    assert np.abs(many[0] - many[1]).max() > 1
+
+
+def test_different_mixes_prompts_and_seeds_give_different_pictures(creator):
+    base = pixels(creator.create(MIX, n=1, steps=2).pictures)
+    for change in ({"mix": "cat"}, {"prompt": "a red {}"}, {"seed": 1}, {"steps": 3}, {"guidance_scale": 9.0}):
+        other = pixels(creator.create(**({"mix": MIX, "n": 1, "steps": 2} | change)).pictures)
+        assert np.abs(base - other).max() > 0, change
+
+
+def test_exploring_more_keeps_the_first_ones(creator):
+    few, many = creator.explore(2, "laplace", seed=3), creator.explore(5, "laplace", seed=3)
+    assert [concept.hash for concept in many[:2]] == [concept.hash for concept in few]
+    assert len({concept.hash for concept in many}) == 5
+    assert many[0].distribution is None
+    assert many[0].provenance["prior"] == "laplace"
+    assert creator.explore(1, "normal", seed=3)[0].hash != few[0].hash
+
+
+def test_each_explored_concept_is_drawn_as_if_alone(creator):
+    concepts = creator.explore(3)
+    together = pixels(creator.render_each(concepts, seed=4))
+    alone = pixels(creator.render(concepts[1], n=1, seed=4))
+    assert np.abs(together[1] - alone[0]).max() <= 1
+
+
+def test_a_concept_of_several_vectors_is_rendered_as_a_phrase(creator):
+    row = creator.concept(MIX).vectors["text_encoder"]
+    two = distok.Concept("two", {"text_encoder": torch.cat([row, -row])})
+    one = distok.Concept("one", {"text_encoder": row})
+    drawn = pixels(creator.render_each([two, one, two]))
+    assert np.abs(drawn[0] - drawn[2]).max() <= 1
+    assert np.abs(drawn[0] - drawn[1]).max() > 1
+
+
+def test_a_recipe_makes_its_picture_again(creator):
+    creation = creator.create(MIX, "a red {}", n=1, seed=9, steps=3, guidance_scale=2.5)
+    recipe = creation.recipes[0]
+    concept = creator.concept_of(recipe)
+    again = creator.render(
+        concept, recipe.prompt, 1, recipe.seed, steps=recipe.steps, guidance_scale=recipe.guidance_scale, size=recipe.size
+    )
+    assert concept.hash == recipe.concept_hash
+    assert np.array_equal(pixels(again), pixels(creation.pictures))
+
+
+def test_a_recipe_of_another_model_is_refused(creator):
+    recipe = creator.create(MIX, n=1).recipes[0]
+    changed = distok.Recipe(**(recipe.as_dict() | {"model_hash": "0"}))
+    with pytest.raises(DistokError, match="the picture was made with model 0, this one is"):
+        creator.concept_of(changed)
+    with pytest.raises(DistokError, match="holds no latent; give the concept file instead"):
+        creator.concept_of(distok.Recipe(**(recipe.as_dict() | {"z": None})))
+
+
+def test_words_that_the_model_never_saw_need_leave(creator):
+    with pytest.raises(DistokError, match="unknown class 'red'"):
+        creator.concept("red=0.5, pig=0.5")
+    creation = creator.create("red=0.5, pig=0.5", n=1, any_words=True)
+    assert "red" in creation.measured.names
+
+
+def test_without_a_labeler_nothing_is_measured(pipeline_folder, model_file):
+    creator = distok.open(pipeline_folder, model_file)
+    creation = creator.create(MIX, n=1)
+    assert (creation.readings, creation.measured, creation.kl) == ([], None, None)
+    with pytest.raises(DistokError, match="this creator has no labeler"):
+        creator.read(creation.pictures)
+
+
+def test_parts_that_do_not_belong_together_are_refused(creator, pipeline_folder, model_file, tmp_path):
+    other = tiny.save_pipeline(tmp_path / "other", seed=1)
+    with pytest.raises(DistokError, match="was trained for another text encoder"):
+        distok.open(other, model_file)
+    with pytest.raises(DistokError, match="a backend needs the DisTok model trained for it; give --model"):
+        locate(pipeline_folder)
+    concept = distok.Concept("wide", {"text_encoder": torch.ones(1, 768)})
+    with pytest.raises(DistokError, match="is 768 wide and this backend's text_encoder 32"):
+        creator.render(concept)
+
+
+def test_known_names_come_from_the_model_or_stand_beside_it(model_file, backend, tmp_path):
+    assert known_names(model_file) == known_names(model_file.parent) == tiny.NAMES
+    bare = tmp_path / "bare.safetensors"
+    from distok.model import DisTok, DisTokSettings
+
+    DisTok(DisTokSettings(backend.token_dim)).save(bare)
+    with pytest.raises(DistokError, match="does not say which classes it knows"):
+        known_names(bare)
+    (tmp_path / "names.txt").write_text("# two\npig\n\n guinea pig \n")
+    assert known_names(bare) == ("pig", "guinea pig")
+
+
+def test_name_lists(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("pig\npig\n")
+    with pytest.raises(DistokError, match="class 'pig' is named twice"):
+        read_names(path)
+    path.write_text("# nothing\n")
+    with pytest.raises(DistokError, match="names no class; write one a line"):
+        read_names(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DistokError, match="not text"):
+        read_names(path)
+
+
+def test_devices():
+    check_device("cpu")
+    with pytest.raises(DistokError, match="unknown device 'toaster'; choose cpu or cuda"):
+        check_device("toaster")
+    with pytest.raises(DistokError, match="device 'cuda:99' is not here"):
+        check_device("cuda:99")
+
+
+def test_slugs_are_file_names():
+    mix = distok.Distribution.from_mapping({"guinea pig": 3, "../x": 1, "ß": 1, "a": 1, "b": 1})
+    assert slug(mix) == "guinea_pig43-x14-x14-a14-etc"

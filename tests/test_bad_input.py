@@ -1,0 +1,187 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests import edge, tiny
+
+MIX = "pig=0.55, sheep=0.25, snake=0.2"
+
+
+@pytest.fixture(scope="module")
+def model(backend, tmp_path_factory):
+    return edge.save_model(tmp_path_factory.mktemp("run") / "distok.safetensors", backend)
+
+
+@pytest.fixture
+def refuse(capsys, monkeypatch, tmp_path, pipeline_folder, labeler_folder, model):
+    """Run a command with the tiny checkpoints and return its one line on stderr; anything but a polite refusal fails."""
+    monkeypatch.chdir(tmp_path)
+    call = edge.CommandLine(capsys, monkeypatch)
+
+    def run(*words: object, backend: object = pipeline_folder, labeler: object = labeler_folder, model: object = model) -> str:
+        parts = ["--backend", backend, "--model", model, "--labeler", labeler] if words[0] in ("create", "explore") else []
+        status, out, err = call(*words, *parts)
+        assert (status, out) == (2, "")
+        assert err.startswith("distok: ")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        return err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("mix", "message"),
+    [
+        ("pigg=1", "unknown class 'pigg'; did you mean 'pig'?"),
+        ("zebra=1", "unknown class 'zebra'; the model knows cat, dog, lion, pig, sheep, snake"),
+        ("pig=-1, cat=2", "the weight of 'pig' is -1, below zero; use 0 or more, or leave the class out"),
+        ("pig=nan", "the weight of 'pig' is nan; use a finite number"),
+        ("pig=inf, cat=1", "the weight of 'pig' is inf; use a finite number"),
+        ("pig=0, cat=0", "all weights are zero; give at least one class a weight above zero"),
+        ("", "the mix is empty; name at least one class"),
+        ("pig=1, pig=1", "class 'pig' is named twice; add its weights up and name it once"),
+        (",".join(f"c{i}=1" for i in range(10_000)), "10000 classes are more than a mix can hold; name at most 1000"),
+    ],
+)
+def test_mixes(refuse, mix, message):
+    assert message in refuse("create", mix)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["create", MIX, "--prompt", "a photo of a cat"], "has no {}; write {} where the concept goes"),
+        (["create", MIX, "--prompt", ""], "has no {}; write {} where the concept goes"),
+        (
+            ["create", MIX, "--prompt", "a cute red photo " * 9 + "{}"],
+            "is too long: its concept falls past 16 tokens; shorten it",
+        ),
+        (["create", MIX, "-n", -1], "cannot make -1 pictures in one go; ask for 1 to 1000"),
+        (["create", MIX, "-n", 0], "cannot make 0 pictures"),
+        (["create", MIX, "-n", 1_000_000], "cannot make 1000000 pictures in one go; ask for 1 to 1000"),
+        (["create", MIX, "-n", "many"], "Invalid value for '-n'"),
+        (["create", MIX, "--seed", -5], "the seed is -5; use a whole number from 0 to 2^63 - 1"),
+        (["create", MIX, "--steps", 0], "steps is 0"),
+        (["create", MIX, "--guidance-scale", "nan"], "guidance_scale is nan"),
+        (["create", MIX, "--size", 13], "size is 13"),
+        (["create", MIX, "--device", "toaster"], "unknown device 'toaster'; choose cpu or cuda"),
+        (["create", MIX, "--colour", "red"], "No such option: --colour"),
+        (["create", MIX, "--concept", "c.safetensors"], "say what to make: a mix like"),
+        (["create"], "say what to make: a mix like"),
+        (["create", "--from-picture", "nothing.png"], "nothing.png does not exist or is not a file"),
+        (["explore", "-n", -3], "cannot make -3 pictures"),
+        (["explore", "-n", 5000], "cannot make 5000 pictures in one go; ask for 1 to 1000"),
+        (["explore", "--prior", "uniform"], "unknown prior 'uniform'; choose normal, laplace or cauchy"),
+        (["explore", "--prompt", "no place"], "has no {}"),
+        (["read", "nothing.png"], "nothing.png does not exist or is not a file; give the path of a picture"),
+        (["export", "nothing.safetensors"], "nothing.safetensors does not exist or is not a file"),
+        (["train", "--backend", "x", "--out", "run"], "a backend of your own needs the classes to mix"),
+        (["train", "--concepts", "nothing.txt", "--out", "run"], "nothing.txt cannot be read"),
+        (["train", "--set", "steps", "--out", "run"], "--set 'steps' has no value; write it as name=value"),
+        (["train", "--set", "colour=1", "--out", "run"], "there is no training setting 'colour'"),
+        (["train", "--preset", "huge", "--out", "run"], "there is no training preset 'huge'"),
+        (["nonsense"], "No such command 'nonsense'; see 'distok --help'"),
+    ],
+)
+def test_options(refuse, words, message):
+    assert message in refuse(*words)
+
+
+@pytest.mark.parametrize("command", [["create", MIX, "-n", 1], ["explore", "-n", 1]])
+def test_a_folder_that_cannot_be_written(refuse, command, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot write to file/deep (Not a directory); choose another folder with --out" in refuse(
+        *command, "--out", "file/deep"
+    )
+
+
+def test_concept_files(refuse, tmp_path):
+    (tmp_path / "poem.safetensors").write_text("a poem, not tensors")
+    assert "is not a readable safetensors file" in refuse("create", "--concept", "poem.safetensors")
+    save_file({"weight": torch.ones(2, 2)}, tmp_path / "foreign.safetensors")
+    assert "a safetensors file but not a DisTok concept" in refuse("create", "--concept", "foreign.safetensors")
+    from distok import Concept
+
+    wide = Concept("wide", {"text_encoder": torch.ones(1, 768)}).save(tmp_path / "wide.safetensors")
+    assert "is 768 wide and this backend's text_encoder 32; open the backend it was made with" in refuse(
+        "create", "--concept", wide
+    )
+    wide.write_bytes(wide.read_bytes()[:-100])
+    assert "it may be truncated: make or copy it again" in refuse("create", "--concept", wide)
+
+
+def test_things_that_are_no_pictures(refuse, tmp_path):
+    (tmp_path / "poem.png").write_text("a poem, not a picture")
+    assert "poem.png is not a picture that can be read (it holds no picture); give a PNG or JPEG" in refuse("read", "poem.png")
+    assert "does not exist or is not a file" in refuse("read", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "model_index.json").unlink(), "is not a diffusers pipeline (it holds no model_index.json)"),
+        (lambda folder: (folder / "model_index.json").write_text("{"), "model_index.json is not readable JSON"),
+        (lambda folder: shutil.rmtree(folder / "unet"), "unet is missing; copy the whole checkpoint again"),
+        (lambda folder: shutil.rmtree(folder / "tokenizer"), "tokenizer is missing"),
+        (lambda folder: cut(folder / "vae"), "is corrupt or truncated"),
+        (lambda folder: cut(folder / "text_encoder"), "is corrupt or truncated"),
+    ],
+)
+def test_spoiled_pipelines(refuse, pipeline_folder, tmp_path, spoil, message):
+    shutil.copytree(pipeline_folder, tmp_path / "pipeline")
+    spoil(tmp_path / "pipeline")
+    assert message in refuse("create", MIX, backend="pipeline")
+
+
+def cut(folder: Path) -> None:
+    """Lose the end of a part's weights, as an interrupted copy does."""
+    for path in folder.glob("*model*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1000])
+
+
+def test_spoiled_models_and_labelers(refuse, model, labeler_folder, tmp_path):
+    assert "does not exist or is not a file" in refuse("create", MIX, model="nothing.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(model.read_bytes()[:-10])
+    assert "is corrupt or not a DisTok model" in refuse("create", MIX, model="cut.safetensors")
+    assert "nothing does not exist here" in refuse("create", MIX, labeler="nothing")
+    shutil.copytree(labeler_folder, tmp_path / "labeler")
+    cut(tmp_path / "labeler")
+    assert "is corrupt or truncated" in refuse("create", MIX, labeler="labeler")
+
+
+def test_nothing_is_written_when_something_is_wrong(refuse, tmp_path):
+    refuse("create", "pigg")
+    refuse("create", MIX, "--prompt", "none")
+    refuse("explore", "--prior", "uniform")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_in_one_line(tmp_path, pipeline_folder):
+    (tmp_path / "names.txt").write_text("\n".join(tiny.NAMES))
+    words = ["train", "--backend", pipeline_folder, "--concepts", "names.txt", "--out", "run", "--steps", "1000000"]
+    words += ["--set", "estimate_count=0", "--set", "save_every=1", "--set", "hidden_dim=16"]
+    running = subprocess.Popen(
+        [Path(sys.executable).with_name("distok"), *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+    )
+    deadline = time.monotonic() + 100
+    while not any((tmp_path / "run").glob("*")) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, "")
+    assert err == "distok: stopped; run the same command again to go on\n"

@@ -1,0 +1,216 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import distok
+from tests import edge, tiny
+
+MIX = "pig=0.55, sheep=0.25, snake=0.2"
+SCRIPT = Path(sys.executable).with_name("distok")
+
+
+@pytest.fixture(scope="module")
+def parts(backend, pipeline_folder, labeler_folder, tmp_path_factory):
+    """The options that name the tiny checkpoints."""
+    model = edge.save_model(tmp_path_factory.mktemp("run") / "distok.safetensors", backend)
+    return ["--backend", pipeline_folder, "--model", model.parent, "--labeler", labeler_folder]
+
+
+@pytest.fixture
+def distok_command(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return edge.CommandLine(capsys, monkeypatch)
+
+
+def script(*words: object, **options) -> subprocess.CompletedProcess:
+    assert SCRIPT.is_file(), "the package is not installed: pip install -e '.[dev]'"
+    return subprocess.run([SCRIPT, *map(str, words)], capture_output=True, text=True, timeout=120, **options)
+
+
+def pixels(path) -> np.ndarray:
+    with Image.open(path) as opened:
+        return np.asarray(opened, dtype=np.int16)
+
+
+def test_the_installed_command_creates_pictures(parts, tmp_path):
+    done = script("create", MIX, "-n", 2, "--json", *parts, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    record = json.loads(done.stdout)
+    assert record["asked"] == pytest.approx({"pig": 0.55, "sheep": 0.25, "snake": 0.2})
+    assert sum(record["measured"].values()) == pytest.approx(1)
+    assert record["kl"] == pytest.approx(
+        distok.kl(distok.Distribution.from_mapping(record["asked"]), distok.Distribution.from_mapping(record["measured"]))
+    )
+    assert (record["seed"], record["seeds"], record["prompt"]) == (0, [0, 1], "a photo of a {}")
+    folder = tmp_path / Path(record["concept"]).parent
+    assert {path.name for path in folder.iterdir()} == {
+        "pig55-sheep25-snake20-0.png", "pig55-sheep25-snake20-1.png", "concept.safetensors", "sheet.png", "made.json",
+    }  # fmt: skip
+
+
+def test_help_comes_at_once_and_names_every_command():
+    started = time.perf_counter()
+    done = script("--help", env={**os.environ, "COLUMNS": "100"})
+    assert time.perf_counter() - started < 5  # about 0.2 s on a quiet machine; see test_import for what keeps it so
+    assert done.returncode == 0
+    for name in ("create", "explore", "read", "train", "export", "world", "evaluate", "demo", "doctor"):
+        assert f" {name} " in done.stdout
+
+
+def test_version_and_no_command(distok_command):
+    assert distok_command("--version") == (0, f"distok {distok.__version__}\n", "")
+    status, out, _ = distok_command()
+    assert status == 0
+    assert "Usage" in out
+
+
+def test_a_person_sees_asked_and_measured_side_by_side(distok_command, parts):
+    status, out, _ = distok_command("create", MIX, "-n", 1, *parts)
+    assert status == 0
+    header, pig = out.splitlines()[1:3]
+    assert header.split() == ["class", "asked", "measured"]
+    assert pig.split()[0] == "pig"
+    assert "55.0%" in pig
+    assert "KL(asked ‖ measured)" in out
+    assert "1 picture, sheet.png and concept.safetensors in creations/pig55-sheep25-snake20-0-" in out
+
+
+def test_library_and_command_line_give_the_same_result(distok_command, parts, tmp_path):
+    _, out, _ = distok_command("create", MIX, "-n", 2, "--seed", 3, "--prompt", "a red {}", "--steps", 3, "--json", *parts)
+    record = json.loads(out)
+    creator = distok.open(*parts[1::2])
+    creation = creator.create(MIX, "a red {}", n=2, seed=3, steps=3)
+    assert (creation.kl, creation.measured.as_dict()) == (record["kl"], record["measured"])
+    for path, picture in zip(record["pictures"], creation.pictures, strict=True):
+        assert np.array_equal(pixels(path), np.asarray(picture))
+    assert distok.Concept.load(record["concept"]).hash == creation.concept.hash
+
+
+def test_making_the_same_again_changes_no_byte(distok_command, parts, tmp_path):
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    distok_command("create", MIX, "-n", 2, *parts)
+    first = contents()
+    distok_command("create", MIX, "-n", 2, *parts)
+    assert len(first) == 5
+    assert contents() == first
+
+
+def test_another_creation_is_not_written_over_unasked(distok_command, parts):
+    assert distok_command("create", MIX, "-n", 1, "--out", "here", *parts)[0] == 0
+    status, _, err = distok_command("create", "cat", "-n", 1, "--out", "here", *parts)
+    assert (status, err) == (
+        2,
+        "distok: here already holds something else made by distok; choose another --out, or add --force\n",
+    )
+    assert distok_command("create", "cat", "-n", 1, "--out", "here", "--force", *parts)[0] == 0
+
+
+def test_a_concept_is_used_again(distok_command, parts):
+    _, out, _ = distok_command("create", MIX, "-n", 1, "--json", *parts)
+    first = json.loads(out)
+    _, out, _ = distok_command("create", "--concept", first["concept"], "--prompt", "a red {}", "-n", 1, "--json", *parts)
+    second = json.loads(out)
+    assert second["asked"] == first["asked"]
+    assert second["z"] == first["z"]
+    assert second["concept"] != first["concept"]
+    assert np.abs(pixels(first["pictures"][0]) - pixels(second["pictures"][0])).max() > 0
+
+
+def test_a_picture_is_made_again_from_itself(distok_command, parts):
+    _, out, _ = distok_command("create", MIX, "-n", 3, "--prompt", "a red {}", "--steps", 3, "--json", *parts)
+    picture = json.loads(out)["pictures"][2]
+    _, out, _ = distok_command("create", "--from-picture", picture, "-n", 1, "--out", "again", "--json", *parts)
+    again = json.loads(out)
+    assert (again["seed"], again["steps"], again["prompt"]) == (2, 3, "a red {}")
+    assert np.abs(pixels(again["pictures"][0]) - pixels(picture)).max() <= 1
+
+
+def test_explore_saves_a_concept_and_a_line_for_each_picture(distok_command, parts):
+    status, out, _ = distok_command("explore", "-n", 3, "--prior", "cauchy", "--seed", 2, "--json", *parts)
+    record = json.loads(out)
+    assert status == 0
+    lines = [json.loads(line) for line in Path(record["lines"]).read_text().splitlines()]
+    assert [line["picture"] for line in lines] == record["pictures"]
+    for line in lines:
+        assert sum(line["measured"].values()) == pytest.approx(1)
+        concept = distok.Concept.load(line["concept"])
+        assert (concept.distribution, list(concept.z)) == (None, line["z"])
+        assert distok.read_recipe(line["picture"]).concept_hash == concept.hash
+    status, out, _ = distok_command("create", "--concept", lines[0]["concept"], "-n", 1, "--json", *parts)
+    assert (json.loads(out)["asked"], json.loads(out)["kl"]) == (None, None)
+
+
+def test_explore_shows_what_was_found(distok_command, parts):
+    status, out, _ = distok_command("explore", "-n", 2, *parts)
+    assert status == 0
+    assert "normal-0-000" in out
+    assert "2 creatures on sheet.png" in out
+
+
+def test_read_gives_a_mix_to_paste(distok_command, parts):
+    _, out, _ = distok_command("create", MIX, "-n", 1, "--json", *parts)
+    picture = json.loads(out)["pictures"][0]
+    status, out, _ = distok_command("read", picture, *parts[2:], "--json")
+    read = json.loads(out)
+    assert status == 0
+    assert set(distok.Distribution.parse(read["mix"], tiny.NAMES).names) <= set(tiny.NAMES)
+    _, out, _ = distok_command("read", picture, *parts[2:])
+    assert f"distok create '{read['mix']}'" in out
+    assert "asked" in out  # it is one of ours
+
+
+def test_export_tells_how_to_use_the_file(distok_command, parts):
+    _, out, _ = distok_command("create", MIX, "-n", 1, "--json", *parts)
+    concept = json.loads(out)["concept"]
+    status, out, _ = distok_command("export", concept)
+    assert status == 0
+    assert "pipe.load_textual_inversion(" in out
+    assert "<pig55-sheep25-snake20>" in out
+    assert distok_command("export", concept, "--format", "a1111", "--out", "chimera.safetensors")[0] == 0
+    status, _, err = distok_command("export", concept, "--out", concept)
+    assert (status, "is the concept itself; choose another file with --out" in err) == (2, True)
+
+
+def test_train_then_create(distok_command, parts, tmp_path):
+    Path("names.txt").write_text("\n".join(tiny.NAMES))
+    words = ["train", *parts[:2], *parts[4:], "--concepts", "names.txt", "--steps", 4, "--set", "hidden_dim=16"]
+    words += ["--set", "estimate_every=2", "--out", "my run"]
+    status, out, _ = distok_command(*words)
+    assert status == 0
+    assert "--model 'my run/distok.safetensors'" in out
+    model = Path("my run/distok.safetensors").read_bytes()
+    assert distok_command(*words)[0] == 0  # again: nothing left to do
+    assert Path("my run/distok.safetensors").read_bytes() == model
+    assert distok_command("create", "cat, lion", "-n", 1, *parts[:2], "--model", "my run")[0] == 0
+
+
+def test_names_with_brackets_are_no_markup(distok_command, parts):
+    status, out, _ = distok_command("create", "pig[red]x[/red]", "--any-words", "-n", 1, "--out", "a[b]", *parts)
+    assert status == 0
+    assert "pig[red]x[/red]" in out
+    assert "a[b]" in out
+
+
+def test_doctor_tells_versions_and_what_is_missing(distok_command):
+    status, out, _ = distok_command("doctor", "--json")
+    record = json.loads(out)
+    assert status == (1 if record["problems"] else 0)
+    assert record["distok"] == distok.__version__
+    assert record["packages"]["torch"]
+    assert record["devices"][0].startswith("cpu")
+    assert set(record["checkpoints"]) == {"pipeline", "labeler", "model", "names"}
+
+
+def test_output_survives_a_terminal_without_our_signs(parts, tmp_path):
+    done = script("create", MIX, "-n", 1, *parts, cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "KL(asked ? measured)" in done.stdout
