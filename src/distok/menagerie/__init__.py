@@ -1,0 +1,53 @@
+"""The Menagerie: the small world of plush animals that DisTok ships with. Imports nothing heavy by itself."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def home() -> Path:
+    """The folder of the shipped checkpoint: pipeline, labeler, evaluator.safetensors, distok.safetensors, names.txt."""
+    return Path(__file__).parent.parent / "assets" / "menagerie"
+
+
+def draw(
+    weights: Mapping[str, float],
+    seed: int = 0,
+    style: str = "photo",
+    scene: str | None = None,
+    accessories: tuple[str, ...] = (),
+    size: int = 128,
+) -> "Image.Image":
+    """Have the artist draw a creature with ``weights`` over species; a pure function of its arguments.
+
+    Raises:
+        DistokError: an unknown species, style, scene or accessory, more than one accessory, a size that is no multiple of
+            32, or the drawing library is not installed.
+    """
+    from distok.errors import DistokError
+
+    try:
+        import skia  # noqa: F401
+    except ImportError:
+        raise DistokError("drawing needs skia-python; install it with: pip install 'distok[world]'") from None
+    from PIL import Image
+
+    from distok.menagerie.artist import draw as paint
+    from distok.menagerie.artist import recipe
+
+    if size % 32 or size < 32:
+        raise DistokError(f"the artist draws sides that are multiples of 32, not {size}; try {max(32, round(size / 32) * 32)}")
+    if len(accessories) > 1:
+        raise DistokError(f"the artist gives one accessory, not {len(accessories)}; choose one of {', '.join(accessories)}")
+    made = recipe(weights, seed, style, scene, accessory=accessories[0] if accessories else None)
+    return Image.fromarray(paint(made, size))
+
+
+def train_world(out: str | Path, **options: Any) -> Path:
+    """See :func:`distok.menagerie.world.train_world`."""
+    from distok.menagerie.world import train_world as train
+
+    return train(out, **options)

@@ -146,7 +146,11 @@ class _Painter:
         self._zone("legs")
         torso = self.parts["torso"]
         self._layer(Layer(parts_body.TORSOS[torso.shape]), torso)
-        self._clipped(parts_body.TORSOS[torso.shape], torso, [(parts_body.COATS[torso.coat], torso), (parts_body.BELLIES[self.parts["belly"].shape], self.parts["belly"])])
+        self._clipped(
+            parts_body.TORSOS[torso.shape],
+            torso,
+            [(parts_body.COATS[torso.coat], torso), (parts_body.BELLIES[self.parts["belly"].shape], self.parts["belly"])],
+        )
         self._zone("arms", sway=float(rng.normal(0, 5)))
         canvas.restore()
         for name in ("blue scarf", "bow tie"):

@@ -5,11 +5,12 @@ Item ``i`` of a corpus is a pure function of (seed, i).
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from distok.menagerie.artist import Recipe, recipe
-from distok.menagerie.captions import caption
+from distok.menagerie.artist import Recipe, draw, recipe
+from distok.menagerie.captions import WORDS, caption
 from distok.menagerie.scenery import ACCESSORIES, BACKDROPS, SCENES
 from distok.menagerie.species import NAMES
 from distok.menagerie.splits import splits
@@ -39,7 +40,9 @@ def _dressed(weights: dict[str, float], rng: np.random.Generator, seed: int, loo
     return recipe(weights, seed, style, scene, backdrop, accessory)
 
 
-def captioned(seed: int, index: int, pairs: float = 0.5, among: tuple[str, ...] | None = None, look: Look | None = None) -> tuple[Recipe, str]:
+def captioned(
+    seed: int, index: int, pairs: float = 0.5, among: tuple[str, ...] | None = None, look: Look | None = None
+) -> tuple[Recipe, str]:
     """Item ``index`` of the captioned training corpus: one species, or an equal pair of the training split.
 
     Args:
@@ -71,3 +74,39 @@ def mixtures(seed: int, index: int, look: Look | None = None) -> Recipe:
         shares = 0.12 + (1 - 0.12 * classes) * rng.dirichlet(np.ones(classes) * 1.5)
     weights = {name: float(share) for name, share in zip(names, shares, strict=True)}
     return _dressed(weights, rng, derive(seed, "picture", index), look or Look(photo=0.65, scene=0.25, accessory=0.15))
+
+
+class Source(Protocol):
+    """Captioned pictures a world is trained on: the artist's, or a person's own folder."""
+
+    names: tuple[str, ...]
+    words: tuple[str, ...]
+
+    def item(self, index: int) -> tuple[np.ndarray, str]:
+        """Picture uint8 [size, size, 3] and caption number ``index``; any index from 0 is valid."""
+        ...
+
+    def contrastive(self, step: int, count: int) -> list[tuple[np.ndarray, str]]:
+        """One batch whose captions are hard to tell apart."""
+        ...
+
+
+class Drawn:
+    """The artist's captioned corpus of the training split, without end."""
+
+    names, words = NAMES, WORDS
+
+    def __init__(self, seed: int, size: int = 128, among: int = 24) -> None:
+        self.seed, self.size, self.among = seed, size, among
+
+    def item(self, index: int) -> tuple[np.ndarray, str]:
+        """See :class:`Source`."""
+        made, text = captioned(self.seed, index)
+        return draw(made, self.size), text
+
+    def contrastive(self, step: int, count: int) -> list[tuple[np.ndarray, str]]:
+        """A batch that keeps to ``among`` species."""
+        chosen = seeded(self.seed, "species", step).choice(len(NAMES), self.among, replace=False)
+        among = tuple(NAMES[i] for i in chosen)
+        items = [captioned(self.seed, step * count + row, pairs=0.55, among=among) for row in range(count)]
+        return [(draw(made, self.size), text) for made, text in items]

@@ -1,5 +1,6 @@
 """Shapes of the body's zones, as layers of cached paths on a 64-unit canvas whose origin is its centre (y grows down)."""
 
+# fmt: off
 from distok.menagerie.shapes import Layer, arcs, both, curve, dots, ellipse, fill, join, polygon, ring, smooth, stroke
 
 TORSO_Y = 15.5

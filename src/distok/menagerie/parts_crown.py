@@ -1,5 +1,6 @@
 """Shapes of the crown zone: what grows on top of the head. Layers behind the head come first, see ``BEHIND``."""
 
+# fmt: off
 from distok.menagerie.shapes import both, curve, dots, ellipse, fill, join, polygon, smooth, stroke
 
 CROWNS = {

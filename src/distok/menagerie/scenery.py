@@ -33,9 +33,20 @@ ACCESSORIES: dict[str, tuple[str, Colour, Colour]] = {
 }
 
 ACCESSORY_LAYERS: dict[str, list[Layer]] = {
-    "red hat": [fill(polygon((-10.4, -19), (1.6, -32), (9.4, -20.4))), fill(ellipse(-0.6, -19.6, 11.6, 2.8, -3), "second"), fill(ellipse(1.8, -30.6, 2.5, 2.5), "second")],
-    "blue scarf": [fill(smooth((-14, 2), (0, 5.6), (14, 2), (14.6, 7), (0, 10.4), (-14.6, 7))), fill(smooth((3, 6), (9.4, 5.4), (11, 19), (5.6, 20))), stroke(join(curve((4.6, 16), (7.4, 16.4), (10.2, 15.4)), curve((4.2, 12.6), (7, 13), (9.8, 12))), 1.1, "second")],
-    "glasses": [stroke(both(ellipse(6.4, -9, 5.6, 5.2)), 1.5, "main"), stroke(join(curve((-1, -9.6), (0, -10.4), (1, -9.6)), both(curve((12, -9.6), (14, -10.2), (15.6, -10.6)))), 1.5, "main")],
+    "red hat": [
+        fill(polygon((-10.4, -19), (1.6, -32), (9.4, -20.4))),
+        fill(ellipse(-0.6, -19.6, 11.6, 2.8, -3), "second"),
+        fill(ellipse(1.8, -30.6, 2.5, 2.5), "second"),
+    ],
+    "blue scarf": [
+        fill(smooth((-14, 2), (0, 5.6), (14, 2), (14.6, 7), (0, 10.4), (-14.6, 7))),
+        fill(smooth((3, 6), (9.4, 5.4), (11, 19), (5.6, 20))),
+        stroke(join(curve((4.6, 16), (7.4, 16.4), (10.2, 15.4)), curve((4.2, 12.6), (7, 13), (9.8, 12))), 1.1, "second"),
+    ],
+    "glasses": [
+        stroke(both(ellipse(6.4, -9, 5.6, 5.2)), 1.5, "main"),
+        stroke(join(curve((-1, -9.6), (0, -10.4), (1, -9.6)), both(curve((12, -9.6), (14, -10.2), (15.6, -10.6)))), 1.5, "main"),
+    ],
     "bow tie": [fill(both(polygon((0, 7), (8.6, 2.6), (8.6, 11.4)))), fill(ellipse(0, 7, 2.4, 2.7), "second")],
 }
 
@@ -51,7 +62,9 @@ def draw_plain(canvas: skia.Canvas, colour: Colour) -> None:
     """A studio backdrop: one colour, a soft vignette and the shadow of the creature."""
     light = [min(255, v + 14) for v in colour]
     deep = [max(0, v - 22) for v in colour]
-    paint = skia.Paint(Shader=skia.GradientShader.MakeRadial((0, -4), 46, [skia.Color(*light), skia.Color(*colour), skia.Color(*deep)]))
+    paint = skia.Paint(
+        Shader=skia.GradientShader.MakeRadial((0, -4), 46, [skia.Color(*light), skia.Color(*colour), skia.Color(*deep)])
+    )
     canvas.drawRect(_RECT, paint)
     canvas.drawPath(ellipse(0, 30.6, 17, 2.8), _paint(deep, 130))
 
@@ -73,7 +86,9 @@ def draw_scene(canvas: skia.Canvas, scene: str, rng: np.random.Generator) -> Non
             canvas.drawPath(polygon((x, -31 + rng.normal(0, 2)), (x + 8.4, 2), (x - 8.4, 2)), _paint((32, 84, 50)))
     if scene == "desert":
         canvas.drawPath(ellipse(18 + rng.normal(0, 3), horizon + 7, 26, 12), _paint((234, 178, 106)))
-    canvas.drawPath(smooth((-44, horizon), (-20, horizon - 2), (20, horizon + 2), (44, horizon - 1), (44, 44), (-44, 44)), _paint(ground))
+    canvas.drawPath(
+        smooth((-44, horizon), (-20, horizon - 2), (20, horizon + 2), (44, horizon - 1), (44, 44), (-44, 44)), _paint(ground)
+    )
     _props(canvas, scene, horizon, rng)
     canvas.drawPath(ellipse(0, 30.6, 17, 2.8), _paint([v * 0.72 for v in ground], 130))
 
@@ -98,7 +113,9 @@ def _props(canvas: skia.Canvas, scene: str, horizon: float, rng: np.random.Gener
         canvas.drawPath(ellipse(24.4, -23.4, 4.8, 4.8), _paint((22, 25, 64)))
     elif scene == "desert":
         x = float(rng.choice([-25, 25]))
-        cactus = join(curve((x, 14), (x, 4), (x, -6)), curve((x, 4), (x - 6, 5), (x - 5, -2)), curve((x, 7), (x + 6, 7), (x + 5, 0)))
+        cactus = join(
+            curve((x, 14), (x, 4), (x, -6)), curve((x, 4), (x - 6, 5), (x - 5, -2)), curve((x, 7), (x + 6, 7), (x + 5, 0))
+        )
         canvas.drawPath(cactus, _stroke((70, 130, 70), 3.4))
         canvas.drawPath(ellipse(-x * 0.9, -23, 5.4, 5.4), _paint((255, 250, 220)))
 

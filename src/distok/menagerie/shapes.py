@@ -104,7 +104,9 @@ def ring(x: float, y: float, rx: float, ry: float, n: int, r: float) -> list[ski
     return [ellipse(x + rx * math.cos(a), y + ry * math.sin(a), r, r) for a in angles]
 
 
-def spikes(x: float, y: float, rx: float, ry: float, tip_x: float, tip_y: float, n: int, open_degrees: float = 0) -> list[tuple[Point, ...]]:
+def spikes(
+    x: float, y: float, rx: float, ry: float, tip_x: float, tip_y: float, n: int, open_degrees: float = 0
+) -> list[tuple[Point, ...]]:
     """Triangles pointing outwards around an ellipse, leaving a gap of ``open_degrees`` at the bottom."""
     start = math.pi / 2 + math.radians(open_degrees) / 2
     span = 2 * math.pi - math.radians(open_degrees)

@@ -5,6 +5,7 @@ A zone is written "shape main-colour second-colour"; the torso is "shape/coat ma
 shape and colours, so that the parent of every zone of a chimera can be read back from the picture.
 """
 
+# fmt: off
 from dataclasses import dataclass
 from functools import cache
 

@@ -39,7 +39,7 @@ def make() -> dict:
     chosen = [held_out[i] for i in sorted(rng.choice(len(held_out), 30, replace=False))]
     distributions = [_distribution(rng, 2 + case % 3) for case in range(30)]
     return {
-        "about": "Held-out pairs never reach a training recipe. Weighted distributions have 2 to 4 classes, no weight under 0.15.",
+        "about": "Held-out pairs never reach a training. Weighted distributions have 2 to 4 classes, no weight under 0.15.",
         "seed": SEED,
         "names": list(NAMES),
         "held_out_pairs": [list(pair) for pair in held_out],

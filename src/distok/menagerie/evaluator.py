@@ -1,0 +1,160 @@
+"""The independent evaluator: a ruler that reads which species is the parent of each zone, and then how much of each there is.
+
+It is trained on the artist's pictures of every kind of mixture, with the true owners and weights, and used for nothing but
+measuring: never to train, select or supervise a generator, a labeler or a DisTok. Shapes: b pictures, k species, z zones,
+s side of the picture the network sees.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distok.errors import DistokError
+from distok.files import read_tensors, write_tensors
+from distok.menagerie.scenery import ACCESSORIES, SCENES
+from distok.menagerie.species import NAMES, ZONES
+from distok.menagerie.styles import STYLES
+
+STYLE_NAMES = tuple(STYLES)
+SCENE_NAMES = ("plain", *SCENES)
+ACCESSORY_NAMES = ("none", *ACCESSORIES)
+
+
+@dataclass(frozen=True)
+class EvaluatorSettings:
+    """Sizes of the network; ``side`` is the resolution it sees."""
+
+    side: int = 64
+    widths: tuple[int, ...] = (40, 80, 160, 256)
+    features: int = 384
+
+    def __post_init__(self) -> None:
+        if self.side % 16:
+            raise DistokError(f"the evaluator's side must be a multiple of 16, not {self.side}")
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions with batch normalisation around a shortcut."""
+
+    def __init__(self, inner: int, outer: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outer)
+        self.conv2 = nn.Conv2d(outer, outer, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outer)
+        same = inner == outer and stride == 1
+        self.shortcut = (
+            nn.Identity() if same else nn.Sequential(nn.Conv2d(inner, outer, 1, stride, bias=False), nn.BatchNorm2d(outer))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.shortcut(x) + self.norm2(self.conv2(y)))
+
+
+@dataclass
+class Reading:
+    """What the evaluator says of b pictures; every field but ``features`` is a probability."""
+
+    mix: Float[Tensor, "b k"]
+    zones: Float[Tensor, "b z k"]
+    style: Float[Tensor, "b styles"]
+    scene: Float[Tensor, "b scenes"]
+    accessory: Float[Tensor, "b accessories"]
+    creature: Float[Tensor, " b"]
+    features: Float[Tensor, "b f"]
+
+
+class Evaluator(nn.Module):
+    """A small residual network with a head for each zone; the mix is the mean of the zones' parents, then refined."""
+
+    def __init__(self, settings: EvaluatorSettings | None = None) -> None:
+        super().__init__()
+        self.settings = settings or EvaluatorSettings()
+        widths = self.settings.widths
+        self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
+        blocks: list[nn.Module] = []
+        for i, width in enumerate(widths):
+            blocks += [_Block(widths[max(0, i - 1)], width, 1 if i == 0 else 2), _Block(width, width, 1)]
+        self.trunk = nn.Sequential(*blocks)
+        grid = self.settings.side // 2 ** len(widths)
+        self.neck = nn.Sequential(
+            nn.Linear(widths[-1] * grid * grid, self.settings.features), nn.LayerNorm(self.settings.features), nn.ReLU()
+        )
+        self.zone_head = nn.Linear(self.settings.features, len(ZONES) * len(NAMES))
+        self.mix_head = nn.Linear(self.settings.features, len(NAMES))
+        self.sharpness = nn.Parameter(torch.tensor(1.0))
+        self.style_head = nn.Linear(self.settings.features, len(STYLE_NAMES))
+        self.scene_head = nn.Linear(self.settings.features, len(SCENE_NAMES))
+        self.accessory_head = nn.Linear(self.settings.features, len(ACCESSORY_NAMES))
+        self.creature_head = nn.Linear(self.settings.features, 1)
+
+    def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> dict[str, Tensor]:
+        """Logits of every head, and the features, for pixels in 0..1."""
+        x = self.trunk(self.stem((pixels - 0.5) * 4))
+        features = self.neck(x.flatten(1))
+        zones = self.zone_head(features).unflatten(1, (len(ZONES), len(NAMES)))
+        shares = zones.softmax(-1).mean(1)
+        return {
+            "features": features,
+            "zones": zones,
+            "mix": self.sharpness * torch.log(shares + 1e-4) + self.mix_head(features),
+            "style": self.style_head(features),
+            "scene": self.scene_head(features),
+            "accessory": self.accessory_head(features),
+            "creature": self.creature_head(features)[:, 0],
+        }
+
+    @torch.inference_mode()
+    def read(self, pictures: Sequence[Image.Image] | np.ndarray, batch: int = 64) -> Reading:
+        """Measure pictures: PIL images of any size, or one uint8 array [b, side, side, 3].
+
+        Raises:
+            DistokError: there is no picture.
+        """
+        if len(pictures) == 0:
+            raise DistokError("the evaluator got no picture; give at least one")
+        parts: list[dict[str, Tensor]] = []
+        for start in range(0, len(pictures), batch):
+            parts.append(self.eval()(self.pixels(pictures[start : start + batch])))
+        out = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        soft = {key: out[key].softmax(-1) for key in ("mix", "zones", "style", "scene", "accessory")}
+        return Reading(creature=out["creature"].sigmoid(), features=out["features"], **soft)
+
+    def pixels(self, pictures: Sequence[Image.Image] | np.ndarray) -> Float[Tensor, "b 3 s s"]:
+        """Pictures as the network sees them, in 0..1, by area averaging."""
+        stack = np.stack([np.asarray(p.convert("RGB")) if isinstance(p, Image.Image) else p for p in pictures])
+        device = next(self.parameters()).device
+        x = torch.from_numpy(np.ascontiguousarray(stack)).to(device).permute(0, 3, 1, 2).float() / 255
+        side = self.settings.side
+        return x if x.shape[-1] == side else F.interpolate(x, (side, side), mode="area")
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and settings to one safetensors file, in half precision."""
+        tensors = {k: v.half() if v.is_floating_point() else v for k, v in self.state_dict().items()}
+        write_tensors(path, tensors, {"evaluator": json.dumps(asdict(self.settings)), "names": json.dumps(NAMES)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Evaluator":
+        """Read a file written by :meth:`save`.
+
+        Raises:
+            DistokError: the file is missing, foreign, or of another set of species.
+        """
+        tensors, metadata = read_tensors(path)
+        if "evaluator" not in metadata:
+            raise DistokError(f"{path} is not an evaluator; make one with `distok world train`")
+        if tuple(json.loads(metadata["names"])) != NAMES:
+            raise DistokError(f"{path} was trained on other species; train it again with `distok world train`")
+        settings = json.loads(metadata["evaluator"])
+        model = cls(EvaluatorSettings(settings["side"], tuple(settings["widths"]), settings["features"]))
+        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+        return model.eval()

@@ -1,0 +1,71 @@
+"""A person's own pictures as a :class:`~distok.menagerie.corpus.Source`: one folder a class, or captions beside pictures."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from distok.errors import DistokError
+from distok.menagerie.captions import article
+from distok.seeds import rng as seeded
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
+
+class Folder:
+    """Pictures under ``root``, squared and scaled to ``size``.
+
+    Captions come from ``metadata.jsonl`` (``file_name`` and ``text``, as in the datasets library), else from a ``.txt``
+    beside each picture, else from the folder's name: "a photo of a <folder>".
+
+    Raises:
+        DistokError: there is no picture, or one cannot be read.
+    """
+
+    def __init__(self, root: str | Path, size: int = 128, seed: int = 606) -> None:
+        self.root, self.size, self.seed = Path(root), size, seed
+        if not self.root.is_dir():
+            raise DistokError(
+                f"{root} is not a folder; give a folder of pictures, one sub-folder a class or with captions beside them"
+            )
+        self.items = self._captioned() or self._classes()
+        if not self.items:
+            raise DistokError(f"{root} holds no pictures ({', '.join(sorted(_SUFFIXES))}); put them in one folder a class")
+        self.words = tuple(
+            dict.fromkeys(word for _, text in self.items for word in re.findall(r"[a-z]+", f"{text.lower()} a an the of photo"))
+        )
+        self.names = tuple(sorted({path.parent.name for path, _ in self.items if path.parent != self.root}))
+
+    def _captioned(self) -> list[tuple[Path, str]]:
+        table = self.root / "metadata.jsonl"
+        if table.exists():
+            try:
+                rows = [json.loads(line) for line in table.read_text().splitlines() if line.strip()]
+                return [(self.root / row["file_name"], str(row["text"])) for row in rows]
+            except (json.JSONDecodeError, KeyError) as error:
+                raise DistokError(f"{table} needs lines like {{'file_name': 'a.png', 'text': 'a cat'}} ({error!r})") from None
+        return [(p, p.with_suffix(".txt").read_text().strip()) for p in self._pictures() if p.with_suffix(".txt").exists()]
+
+    def _classes(self) -> list[tuple[Path, str]]:
+        named = [(p, p.parent.name.replace("_", " ")) for p in self._pictures() if p.parent != self.root]
+        return [(path, f"a photo of {article(name)}") for path, name in named]
+
+    def _pictures(self) -> list[Path]:
+        return sorted(path for path in self.root.rglob("*") if path.suffix.lower() in _SUFFIXES)
+
+    def item(self, index: int) -> tuple[np.ndarray, str]:
+        """Picture and caption number ``index``; every round through the folder has its own order."""
+        round_, place = divmod(index, len(self.items))
+        path, text = self.items[int(seeded(self.seed, "order", round_).permutation(len(self.items))[place])]
+        try:
+            with Image.open(path) as picture:
+                square = ImageOps.fit(picture.convert("RGB"), (self.size, self.size), Image.Resampling.LANCZOS)
+        except (UnidentifiedImageError, OSError) as error:
+            raise DistokError(f"{path} is not a readable picture ({error}); remove it or replace it") from None
+        return np.asarray(square), text
+
+    def contrastive(self, step: int, count: int) -> list[tuple[np.ndarray, str]]:
+        """The next ``count`` items."""
+        return [self.item(step * count + row) for row in range(count)]

@@ -1,0 +1,77 @@
+"""A bank of encoded pictures with their captions' ids, so that the denoiser's training neither draws nor encodes."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny
+from torch.utils.data import DataLoader, Dataset
+from transformers import CLIPTokenizer
+
+from distok.files import write_bytes
+from distok.menagerie.corpus import Drawn, Source
+
+SHARD = 2048
+
+
+class _Chunks(Dataset):
+    def __init__(self, source: Source, tokenizer: CLIPTokenizer, chunk: int, total: int) -> None:
+        self.source, self.tokenizer, self.chunk, self.total = source, tokenizer, chunk, total
+
+    def __len__(self) -> int:
+        return self.total // self.chunk
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        items = [self.source.item(number * self.chunk + k) for k in range(self.chunk)]
+        ids = self.tokenizer([text for _, text in items], padding="max_length", truncation=True).input_ids
+        return np.stack([picture for picture, _ in items]), np.array(ids, np.int16)
+
+
+def build_bank(
+    folder: Path,
+    vae: AutoencoderTiny,
+    tokenizer: CLIPTokenizer,
+    pictures: int,
+    source: Source | None = None,
+    callback: Callable[[int, int], None] | None = None,
+) -> None:
+    """Encode ``pictures`` items in shards of 2048; shards that exist are kept, so a killed run goes on where it was."""
+    chunk = 32
+    shards = -(-pictures // SHARD)
+    missing = [number for number in range(shards) if not (folder / f"{number:04d}.npz").exists()]
+    data = _Chunks(source or Drawn(404), tokenizer, chunk, shards * SHARD)
+    order = [number * (SHARD // chunk) + k for number in missing for k in range(SHARD // chunk)]
+    loader = iter(DataLoader(data, batch_size=None, sampler=order, num_workers=1, prefetch_factor=4))
+    for done, number in enumerate(missing):
+        latents, ids = zip(*(_encode(vae, *next(loader)) for _ in range(SHARD // chunk)), strict=True)
+        _write_shard(folder / f"{number:04d}.npz", np.concatenate(latents), np.concatenate(ids))
+        if callback:
+            callback(shards - len(missing) + done + 1, shards)
+
+
+@torch.inference_mode()
+def _encode(vae: AutoencoderTiny, pictures: torch.Tensor, ids: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    x = torch.as_tensor(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
+    device = next(vae.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16):
+        mean = vae.encode(x.to(device)).latents
+    return mean.float().cpu().numpy().astype(np.float16), np.asarray(ids)
+
+
+def _write_shard(path: Path, latents: np.ndarray, ids: np.ndarray) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    np.savez(buffer, latents=latents, ids=ids)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_bank(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All shards: latents fp16 [n, c, h, w] and ids int16 [n, context]."""
+    shards = [np.load(path) for path in _shards(folder)]
+    return np.concatenate([s["latents"] for s in shards]), np.concatenate([s["ids"] for s in shards])
+
+
+def _shards(folder: Path) -> Iterator[Path]:
+    return iter(sorted(Path(folder).glob("[0-9]*.npz")))

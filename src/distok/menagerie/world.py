@@ -1,0 +1,177 @@
+"""``distok world train``: the whole text-to-image world from nothing, stage by stage, resumable after a kill at any point.
+
+Stages: evaluator (the instrument, first), vae, clip (text encoder and labeler), bank (encoded pictures), denoiser,
+assemble (an ordinary diffusers pipeline directory). With a person's own pictures the evaluator is left out: it is an
+instrument for the artist's zones.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import torch
+from torch import nn
+
+from distok.errors import DistokError
+from distok.files import write_text
+from distok.menagerie.corpus import Drawn, Source
+from distok.menagerie.evaluator import Evaluator
+from distok.menagerie.folder import Folder
+from distok.menagerie.language import make_clip, make_tokenizer, save_labeler, save_projection, text_tower
+from distok.menagerie.latents import build_bank, read_bank
+from distok.menagerie.stage import Runner, Schedule
+from distok.menagerie.stage_clip import ClipStage
+from distok.menagerie.stage_denoiser import DenoiserStage, make_unet
+from distok.menagerie.stage_evaluator import EvaluatorStage
+from distok.menagerie.stage_vae import LATENT_CHANNELS, VaeStage, make_vae, measure_scale
+
+STAGES = ("evaluator", "vae", "clip", "bank", "denoiser", "assemble")
+Progress = Callable[[str, int, int | None], None]
+
+EVALUATOR = Schedule(2800, 2e-3, warmup=100, cooldown=0.5, weight_decay=0.02)
+VAE = Schedule(7000, 2e-3, warmup=100, cooldown=0.4, weight_decay=0.0)
+CLIP = Schedule(1100, 1e-3, warmup=150, cooldown=0.5, weight_decay=0.05)
+DENOISER = Schedule(40_000, 1e-3, warmup=300, cooldown=0.2, weight_decay=0.0, ema=0.999)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much of each stage; the defaults are what the shipped checkpoint had (measured in its model card)."""
+
+    evaluator: Schedule = EVALUATOR
+    vae: Schedule = VAE
+    clip: Schedule = CLIP
+    denoiser: Schedule = DENOISER
+    pictures: int = 45_056
+    batch: int = 64
+    steps: int = 12
+    guidance_scale: float = 2.5
+    seed: int = 7
+
+
+@dataclass
+class World:
+    """One training of a world in ``out``; each stage is a method that resumes, or loads what is finished."""
+
+    out: Path
+    recipe: Recipe
+    pictures: Path | None = None
+    device: str = "cpu"
+    callback: Progress | None = None
+    seconds: float | None = None
+
+    def source(self, seed: int) -> Source:
+        """The artist's corpus, or the person's own pictures."""
+        return Folder(self.pictures, seed=seed) if self.pictures else Drawn(seed)
+
+    def evaluator(self) -> Evaluator:
+        """The instrument; refused for a person's own pictures, whose zones nobody knows."""
+        model = Evaluator().to(memory_format=torch.channels_last)
+        model = self._run(EvaluatorStage(model, batch_size=self.recipe.batch), self.recipe.evaluator)
+        model.save(self.out / "evaluator.safetensors")
+        return model
+
+    def vae(self) -> nn.Module:
+        """The autoencoder with its measured latent scale."""
+        source = self.source(202)
+        model = self._run(VaeStage(make_vae().to(memory_format=torch.channels_last), source), self.recipe.vae)
+        model.register_to_config(scaling_factor=measure_scale(model.float(), source))
+        return model
+
+    def clip(self) -> tuple[nn.Module, object]:
+        """Text encoder and labeler in one contrastive model, and the tokenizer."""
+        source = self.source(303)
+        tokenizer = make_tokenizer(tuple(source.words))
+        torch.manual_seed(self.recipe.seed)
+        return self._run(ClipStage(make_clip(tokenizer), tokenizer, source), self.recipe.clip), tokenizer
+
+    def bank(self) -> None:
+        """Encode the pictures the denoiser learns from."""
+        _, tokenizer = self.clip()
+        report = (lambda done, total: self.callback("bank", done, total)) if self.callback else None
+        build_bank(self.out / "bank", self.vae(), tokenizer, self.recipe.pictures, self.source(404), report)
+
+    def denoiser(self) -> nn.Module:
+        """The U-Net under the frozen text encoder."""
+        clip, tokenizer = self.clip()
+        vae = self.vae()
+        empty = np.array(tokenizer([""], padding="max_length").input_ids[0])
+        torch.manual_seed(self.recipe.seed + 1)
+        unet = make_unet(LATENT_CHANNELS, clip.config.text_config.hidden_size).to(memory_format=torch.channels_last)
+        stage = DenoiserStage(
+            unet,
+            text_tower(clip).to(self.device),
+            read_bank(self.out / "bank"),
+            vae.config.scaling_factor,
+            tokenizer.eos_token_id,
+            empty,
+            batch_size=self.recipe.batch,
+        )
+        return self._run(stage, self.recipe.denoiser, workers=0)
+
+    def assemble(self) -> Path:
+        """Write pipeline, labeler and names as ordinary directories; weights in half precision on disk."""
+        from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+        clip, tokenizer = self.clip()
+        text = text_tower(clip)
+        scheduler = DPMSolverMultistepScheduler(
+            beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing"
+        )
+        pipeline = StableDiffusionPipeline(
+            self.vae().float(), text, tokenizer, self.denoiser().float(), scheduler, None, None, requires_safety_checker=False
+        )
+        folder = self.out / "pipeline"
+        pipeline.save_pretrained(folder)
+        save_projection(clip, folder / "text_encoder")
+        settings = {"steps": self.recipe.steps, "guidance_scale": self.recipe.guidance_scale, "size": 128}
+        write_text(folder / "distok.json", json.dumps(settings, indent=1))
+        save_labeler(clip, tokenizer, self.out / "labeler", temperature=1 / float(clip.logit_scale.exp()))
+        names = self.source(0).names
+        if names:
+            write_text(self.out / "names.txt", "\n".join(names) + "\n")
+        return folder
+
+    def _run(self, stage, schedule: Schedule, workers: int = 1) -> nn.Module:
+        report = (lambda name, step, total, _: self.callback(name, step, total)) if self.callback else None
+        runner = Runner(stage, schedule, self.out / "state", self.device, workers, autocast=True, callback=report)
+        return runner.run(self.seconds)
+
+
+def train_world(
+    out: str | Path,
+    stages: Sequence[str] | None = None,
+    pictures: str | Path | None = None,
+    device: str = "cpu",
+    callback: Progress | None = None,
+    recipe: Recipe | None = None,
+) -> Path:
+    """Train the stages (all by default) in ``out`` and return it; run again to resume.
+
+    Args:
+        out: the run's folder; states lie in ``out/state``.
+        stages: some of :data:`STAGES`.
+        pictures: a person's own pictures instead of the artist's: see :class:`~distok.menagerie.folder.Folder`.
+        device: where the networks train.
+        callback: told (stage, done, total).
+        recipe: how much of each stage.
+
+    Raises:
+        DistokError: an unknown stage, or pictures that cannot be read.
+    """
+    chosen = tuple(stages or (stage for stage in STAGES if not (pictures and stage == "evaluator")))
+    for stage in chosen:
+        if stage not in STAGES:
+            raise DistokError(f"there is no stage {stage!r}; choose from {', '.join(STAGES)}")
+    if pictures and "evaluator" in chosen:
+        raise DistokError("the evaluator reads the artist's zones and cannot be trained on other pictures; leave that stage out")
+    world = World(Path(out), recipe or Recipe(), Path(pictures) if pictures else None, device, callback)
+    for stage in STAGES:
+        if stage in chosen:
+            getattr(world, stage)()
+    return Path(out)
