@@ -1,0 +1,172 @@
+"""The artist, its captions, and the splits that no training may touch."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("skia")
+
+from distok.errors import DistokError
+from distok.menagerie import draw as draw_picture
+from distok.menagerie import splits as splits_module
+from distok.menagerie.artist import allot, draw, recipe
+from distok.menagerie.captions import WORDS, article
+from distok.menagerie.corpus import Drawn, captioned, mixtures
+from distok.menagerie.folder import Folder
+from distok.menagerie.scenery import ACCESSORIES, SCENES
+from distok.menagerie.species import NAMES, ZONES, all_species
+from distok.menagerie.splits import splits
+from distok.menagerie.styles import STYLES
+from distok.seeds import rng
+
+
+def test_there_are_sixty_species_and_every_zone_tells_them_apart():
+    assert len(NAMES) == len(set(NAMES)) == 60
+    for zone in ZONES:
+        specs = Counter((s.parts[zone].shape, s.parts[zone].coat, s.parts[zone].main, s.parts[zone].second) for s in all_species().values())
+        assert max(specs.values()) == 1, f"{zone}: {specs.most_common(1)}"
+
+
+def test_styles_scenes_and_accessories_are_as_many_as_promised():
+    assert len(STYLES) >= 6
+    assert len(SCENES) >= 6
+    assert len(ACCESSORIES) >= 4
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_species_draws_in_every_style_and_changes_with_the_seed(style):
+    for name in NAMES[::7]:
+        first, again, other = (draw(recipe({name: 1.0}, seed, style), 64) for seed in (1, 1, 2))
+        assert first.shape == (64, 64, 3)
+        assert (first == again).all()
+        assert (first != other).any()
+        assert first.std() > 8
+
+
+def test_species_are_far_apart_and_seeds_of_one_species_close():
+    def mean_picture(name):
+        return np.mean([draw(recipe({name: 1.0}, seed, backdrop="white"), 32).astype(float) for seed in range(6)], 0)
+
+    means = {name: mean_picture(name) for name in NAMES}
+    nearest = min(np.abs(means[a] - means[b]).mean() for a, b in combinations(NAMES, 2))
+    halves = [
+        np.abs(
+            np.mean([draw(recipe({name: 1.0}, seed, backdrop="white"), 32).astype(float) for seed in range(6, 12)], 0) - means[name]
+        ).mean()
+        for name in NAMES[::6]
+    ]
+    assert nearest > max(halves), "two species look more alike than two drawings of one"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(NAMES), st.floats(0.05, 1.0), min_size=1, max_size=5), st.integers(0, 2**31))
+def test_zones_are_allotted_in_proportion_to_weight(weights, seed):
+    owners = Counter(allot(weights, rng(seed)))
+    total = sum(weights.values())
+    assert sum(owners.values()) == len(ZONES)
+    for name, weight in weights.items():
+        assert abs(owners[name] - weight / total * len(ZONES)) < 1
+
+
+def test_a_chimera_shows_its_owners_colours():
+    white = draw(recipe({"panda": 1.0}, 3, backdrop="green"), 64).astype(float)
+    red = draw(recipe({"crab": 1.0}, 3, backdrop="green"), 64).astype(float)
+    mixed = [draw(recipe({"panda": w, "crab": 1 - w}, 3, backdrop="green"), 64).astype(float) for w in (0.9, 0.1)]
+    assert np.abs(mixed[0] - white).mean() < np.abs(mixed[0] - red).mean()
+    assert np.abs(mixed[1] - red).mean() < np.abs(mixed[1] - white).mean()
+
+
+def test_no_training_recipe_touches_what_is_held_out():
+    held_out = {frozenset(pair) for pair in splits().held_out_pairs}
+    restricted = NAMES[:24]
+    for index in range(4000):
+        for among in (None, restricted):
+            made, text = captioned(404, index, among=among)
+            names = {name for name, _ in made.weights}
+            assert len(names) <= 2
+            assert frozenset(names) not in held_out
+            assert len({weight for _, weight in made.weights}) == 1, "a weighted distribution was drawn for training"
+            assert set(text.split()) & set(NAMES) <= names
+    pairs = {frozenset(w.split()) & set(NAMES) for _, w in Drawn(303).contrastive(5, 64)}
+    assert not {frozenset(p) for p in pairs if len(p) == 2} & held_out
+
+
+def test_the_splits_file_is_what_its_seed_makes_and_halves_the_pairs():
+    made = splits_module.make()
+    assert {frozenset(p) for p in made["held_out_pairs"]} == {frozenset(p) for p in splits().held_out_pairs}
+    assert json.loads(json.dumps(made["evaluation_distributions"])) == list(splits().evaluation_distributions)
+    assert len(splits().train_pairs) == len(splits().held_out_pairs) == 60 * 59 // 4
+    assert not set(splits().train_pairs) & set(splits().held_out_pairs)
+
+
+def test_the_evaluation_set_is_as_described():
+    assert len(splits().evaluation_pairs) == 30
+    assert set(splits().evaluation_pairs) <= set(splits().held_out_pairs)
+    sizes = Counter(len(case) for case in splits().evaluation_distributions)
+    assert sizes == {2: 10, 3: 10, 4: 10}
+    for case in splits().evaluation_distributions:
+        assert min(case.values()) >= 0.15
+        assert sum(case.values()) == pytest.approx(1)
+        assert len(set(case.values())) > 1
+
+
+def test_the_instruments_corpus_has_every_kind_of_mixture():
+    kinds = Counter(len(mixtures(1, index).weights) for index in range(400))
+    assert set(kinds) == {1, 2, 3, 4}
+    assert min(kinds.values()) > 40
+
+
+def test_captions_keep_to_the_vocabulary_and_grammar():
+    for index in range(500):
+        made, text = captioned(7, index)
+        assert set(text.split()) <= set(WORDS)
+        for phrase in (STYLES[made.style].phrase if made.style == "neon" else None, made.scene and SCENES[made.scene][0]):
+            assert phrase is None or phrase.split()[-1] in text or made.style == "neon"
+    assert article("owl") == "an owl"
+    assert article("unicorn") == "a unicorn"
+    assert article("pig") == "a pig"
+
+
+def test_unknown_names_are_refused_with_what_is_known():
+    with pytest.raises(DistokError, match="cannot draw 'piq'; it knows pig, sheep"):
+        recipe({"piq": 1.0}, 0)
+    with pytest.raises(DistokError, match="unknown style 'oil'; the artist knows photo, watercolor"):
+        recipe({"pig": 1.0}, 0, style="oil")
+    with pytest.raises(DistokError, match="multiples of 32, not 100"):
+        draw_picture({"pig": 1.0}, size=100)
+    with pytest.raises(DistokError, match="one accessory, not 2"):
+        draw_picture({"pig": 1.0}, accessories=("red hat", "glasses"))
+
+
+def test_a_persons_folder_is_a_source(tmp_path):
+    for name, seed in (("pig", 0), ("pig", 1), ("owl", 2)):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        draw_picture({name: 1.0}, seed, size=96).save(folder / f"{seed}.png")
+    source = Folder(tmp_path, size=64)
+    assert source.names == ("owl", "pig")
+    items = [source.item(index) for index in range(6)]
+    assert {text for _, text in items} == {"a photo of a pig", "a photo of an owl"}
+    assert all(picture.shape == (64, 64, 3) for picture, _ in items)
+    (tmp_path / "pig" / "0.txt").write_text("a pink pig")
+    assert Folder(tmp_path).item(0)[1] == "a pink pig"
+    (tmp_path / "pig" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(DistokError, match="not a readable picture"):
+        Folder(tmp_path).item(0)
+    with pytest.raises(DistokError, match="is not a folder"):
+        Folder(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DistokError, match="holds no pictures"):
+        Folder(tmp_path / "empty")
+
+
+def test_the_menagerie_imports_nothing_heavy():
+    code = "import sys, distok.menagerie; assert not {'torch', 'skia', 'numpy'} & set(sys.modules), sorted(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
