@@ -32,9 +32,6 @@ def settings(steps: int) -> TrainSettings:
 
 def work(checkpoints: Path, out: Path, steps: int) -> Path:
     """Train or resume in ``out``, saying every step on standard output."""
-    import torch
-
-    torch.set_num_threads(1)  # sums are split by thread: bit-equality needs one number of threads
     backend, labeler = open_backend(checkpoints / "pipeline"), open_labeler(checkpoints / "labeler")
     return train(settings(steps), backend, labeler, tiny.NAMES, out, lambda report: print(report["step"], flush=True))
 

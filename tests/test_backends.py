@@ -115,6 +115,15 @@ def test_gradients_agree_with_finite_differences(pipeline_folder):
     assert torch.autograd.gradcheck(lambda given: backend.prompt_embeds(prompts[:1], given), row, fast_mode=True)
 
 
+def test_half_precision_weights_take_and_give_full_precision(backend, pipeline_folder):
+    half, row = open_backend(pipeline_folder, dtype=torch.bfloat16), tokens().requires_grad_()
+    features = half.encode([fill(PROMPT, 1)], row)
+    assert features.dtype == half.name_tokens(["cat"]).dtype == torch.float32
+    assert (features * backend.encode([fill(PROMPT, 1)], row)).sum().item() > 0.98
+    features.square().sum().backward()
+    assert half.render([fill(PROMPT)], row, seeds=[0])[0].size == (16, 16)
+
+
 def test_a_legacy_end_of_text_id_changes_no_feature(backend, broken):
     """Old checkpoints say eos_token_id 2, and their own pooling would then read the creative token's position."""
     config = json.loads((broken / "text_encoder" / "config.json").read_text())

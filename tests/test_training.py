@@ -1,6 +1,5 @@
-"""The trainer: its gradients, its tasks, its switches, the estimation bank, and resuming."""
+"""What a training step does: settings, tasks, gradients, and the switches that remove a part."""
 
-import logging
 from dataclasses import replace
 
 import numpy as np
@@ -11,37 +10,22 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from distok.distribution import Distribution
 from distok.errors import DistokError
-from distok.model import DisTok
-from distok.training import MODEL_FILE, PRESETS, Bank, Trainer, TrainSettings, calibrate, collect, preset, train
+from distok.training import (
+    PRESETS,
+    Trainer,
+    TrainSettings,
+    preset,
+)
 from distok.training.tasks import allowed_pairs, draw, random_mixtures
 from tests.tiny import NAMES
-
-
-def short(**changes):
-    """A run of seconds with every part in it."""
-    base = {
-        "steps": 12, "latent_dim": 8, "hidden_dim": 32, "warmup": 3, "tau": 0.999, "pool_size": 12, "estimate_every": 5,
-        "estimate_count": 4, "estimate_steps": 1, "save_every": 4, "bank_count": 4,
-    }  # fmt: skip
-    return preset("menagerie", **{**base, **changes})
+from tests.tiny import run_settings as short
 
 
 def trainer(backend, labeler, **changes):
     built = Trainer(short(**changes), backend, labeler, NAMES)
     built.estimate()
     return built
-
-
-@pytest.fixture(scope="module")
-def bank(backend, labeler, tmp_path_factory):
-    mixtures = torch.from_numpy(random_mixtures(np.random.default_rng(0), 9, len(NAMES), 3))
-    path = tmp_path_factory.mktemp("bank") / "bank.safetensors"
-    return collect(backend, labeler, NAMES, mixtures @ backend.name_tokens(NAMES), path, steps=1, renders=2, batch=4)
-
-
-# --- settings
 
 
 @pytest.mark.parametrize(
@@ -80,9 +64,6 @@ def test_settings_survive_json():
     assert TrainSettings.from_json(chosen.to_json()) == chosen
     with pytest.raises(DistokError, match="not a JSON object"):
         TrainSettings.from_json("[1]")
-
-
-# --- tasks
 
 
 @given(
@@ -153,9 +134,6 @@ def test_random_mixtures_are_distributions(most, classes, seed):
     active = (mixtures > 0).sum(1)
     assert active.max() <= min(most, classes)
     assert active.min() >= 1
-
-
-# --- gradients and switches
 
 
 @pytest.mark.parametrize("scale", ["mean", "sum"])
@@ -249,195 +227,3 @@ def test_no_concept_and_no_fusion_is_a_step_without_effect(backend):
     assert built.advance() is None
     assert built.step == 1
     assert all(torch.equal(*pair) for pair in zip(before, built.model.parameters(), strict=True))
-
-
-# --- calibration
-
-
-def test_thresholds_are_read_off_the_encoder(backend, labeler):
-    pairs = allowed_pairs(NAMES, ())
-    found = calibrate(backend, NAMES, short(), pairs)
-    classes = backend.encode([f"a photo of a {name}" for name in NAMES])
-    assert found.epsilon_aesthetic == pytest.approx(
-        (classes @ backend.encode(["a photo of a cute pet"])[0]).mean().item(), abs=1e-4
-    )
-    worded = backend.encode([f"a photo of a {NAMES[i]} {NAMES[j]}" for i, j in pairs])
-    meant = backend.encode([f"a {NAMES[i]} {NAMES[j]}" for i, j in pairs])
-    assert ((worded * meant).sum(1) <= found.epsilon_restrictive).float().mean().item() == pytest.approx(0.9, abs=0.07)
-    built = Trainer(short(epsilon_aesthetic=0.5), backend, labeler, NAMES)
-    assert built.settings.epsilon_aesthetic == 0.5
-    assert built.settings.epsilon_restrictive == pytest.approx(found.epsilon_restrictive)
-    assert built.thresholds.endswith("epsilon_aesthetic overridden by the settings")
-    assert "0.9 quantile of the cosines of 'a photo of a c1 c2' with 'a c1 c2' over 15 pairs" in built.thresholds
-
-
-# --- estimation
-
-
-def test_estimation_admits_what_the_labeler_read(backend, labeler):
-    built = Trainer(short(estimate_renders=2, tau=1.0), backend, labeler, NAMES)
-    assert built.estimate() == 4
-    assert built.pool.distributions.sum(1) == pytest.approx(np.ones(10), abs=1e-4)
-    features = backend.encode(["a photo of a <tcrt_0>"], built.pool.tokens[8][None])
-    assert torch.allclose(built.pool.features[8], features[0], atol=1e-5)
-
-
-@pytest.mark.parametrize("source", ["prior", "mixtures", "both"])
-def test_estimation_sources(backend, labeler, source):
-    built = trainer(backend, labeler, estimate_from=source, tau=1.0)
-    other = trainer(backend, labeler, estimate_from=source, tau=1.0, seed=1)
-    assert built.pool.admitted == other.pool.admitted == 4
-    assert not torch.equal(built.pool.tokens[6:], other.pool.tokens[6:])
-
-
-def test_a_gate_that_nothing_passes_leaves_the_pool_as_it_is(backend, labeler):
-    built = Trainer(short(tau=0.01), backend, labeler, NAMES)
-    assert (built.estimate(), built.pool.admitted) == (0, 0)
-
-
-def test_a_bank_holds_the_readings_of_its_tokens(backend, labeler, bank):
-    from distok import seeds
-
-    pictures = backend.render(
-        ["a photo of a <tcrt_0>"] * 2, bank.tokens[5:6], seeds=[seeds.derive(0, "bank", 5, r) for r in range(2)], steps=1
-    )
-    read = labeler.probabilities(pictures, NAMES).mean(0)
-    assert torch.allclose(bank.distributions[5], read, atol=1e-4)
-    assert str(Distribution.from_vector(NAMES, bank.distributions[5].double().numpy()))
-
-
-def test_an_interrupted_collection_goes_on(backend, labeler, bank, tmp_path):
-    path = tmp_path / "bank.safetensors"
-
-    def collect_again(callback=None, **changes):
-        return collect(
-            backend, labeler, NAMES, bank.tokens, path, **{"steps": 1, "renders": 2, "batch": 4, **changes}, callback=callback
-        )
-
-    def interrupt(report):
-        if report["done"] == 8:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        collect_again(interrupt)
-    with pytest.raises(DistokError, match="holds 8 of 9 concepts; collect again"):
-        Bank.load(path)
-    with pytest.raises(DistokError, match="was collected with other tokens or settings"):
-        collect_again(steps=2)
-    told = []
-    resumed = collect_again(told.append)
-    assert told == [{"done": 9, "total": 9}]
-    assert torch.equal(resumed.distributions, bank.distributions)
-    assert resumed.hash == bank.hash
-
-
-def test_a_bank_is_consumed_in_order(backend, bank):
-    built = Trainer(short(estimate_count=0, tau=1.0), backend, None, NAMES, bank)
-    for _ in range(11):
-        built.advance()
-    assert torch.equal(built.pool.tokens[6:], bank.tokens)  # 4, 4 and the last 1, at steps 0, 5 and 10
-
-
-def test_a_bank_of_something_else_is_refused(backend, bank, tmp_path):
-    for changed in (replace(bank, names=NAMES[::-1]), replace(bank, record={**bank.record, "backend": "0"})):
-        with pytest.raises(DistokError, match="collected for other classes or another text encoder"):
-            Trainer(short(estimate_count=0), backend, None, NAMES, changed)
-    (tmp_path / "model.safetensors").write_bytes(b"no")
-    with pytest.raises(DistokError, match="not a readable safetensors file"):
-        Bank.load(tmp_path / "model.safetensors")
-
-
-def test_what_a_run_needs_is_asked_for(backend, labeler):
-    with pytest.raises(DistokError, match="no labeler to read them; give one, or set estimate_count=0"):
-        Trainer(short(), backend, None, NAMES)
-    with pytest.raises(DistokError, match=r"3 class names \(2 different\); give at least 2, each once"):
-        Trainer(short(), backend, labeler, ["cat", "dog", "cat"])
-
-
-# --- runs
-
-
-def interrupt_at(step):
-    def callback(report):
-        if report["step"] == step:
-            raise KeyboardInterrupt
-
-    return callback
-
-
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_an_interrupted_run_ends_the_same_to_the_byte(backend, labeler, bank, tmp_path, ema):
-    chosen = short(ema_decay=ema)
-    whole = train(chosen, backend, labeler, NAMES, tmp_path / "whole", bank=bank)
-    for step in (3, 7, 11):
-        with pytest.raises(KeyboardInterrupt):
-            train(chosen, backend, labeler, NAMES, tmp_path / "parts", interrupt_at(step), bank)
-    # How often it saves is no part of what a run is.
-    parts = train(replace(chosen, save_every=3), backend, labeler, NAMES, tmp_path / "parts", bank=bank)
-    assert parts.read_bytes() == whole.read_bytes()
-    last = [(tmp_path / run / "checkpoint-12.safetensors").read_bytes() for run in ("whole", "parts")]
-    assert last[0] == last[1], "the optimiser or the pool differ"
-    assert train(chosen, backend, labeler, NAMES, tmp_path / "whole", bank=bank).read_bytes() == parts.read_bytes()
-
-
-def test_the_last_two_checkpoints_are_kept_and_a_corrupt_one_is_passed_over(backend, labeler, tmp_path, caplog):
-    chosen = short(save_every=2)
-    whole = train(chosen, backend, labeler, NAMES, tmp_path / "whole").read_bytes()
-    with pytest.raises(KeyboardInterrupt):
-        train(chosen, backend, labeler, NAMES, tmp_path / "run", interrupt_at(9))
-    kept = sorted((tmp_path / "run").iterdir())
-    assert [path.name for path in kept] == ["checkpoint-6.safetensors", "checkpoint-8.safetensors"]
-    damaged = bytearray(kept[1].read_bytes())
-    damaged[-1] ^= 1
-    kept[1].write_bytes(damaged)
-    with caplog.at_level(logging.WARNING):
-        assert train(chosen, backend, labeler, NAMES, tmp_path / "run").read_bytes() == whole
-    assert "skipping a corrupt checkpoint" in caplog.text
-    assert "checkpoint-8.safetensors" in caplog.text
-
-
-def test_a_folder_without_a_whole_checkpoint_is_refused(backend, labeler, tmp_path):
-    (tmp_path / "checkpoint-4.safetensors").write_bytes(b"half a fi")
-    with pytest.raises(DistokError, match=r"no checkpoint in .* can be read; delete the folder to start again"):
-        train(short(), backend, labeler, NAMES, tmp_path)
-
-
-def test_another_runs_folder_is_refused_and_told_why(backend, labeler, tmp_path):
-    train(short(), backend, labeler, NAMES, tmp_path)
-    with pytest.raises(DistokError, match=r"holds another run \(alpha 1.0 → 0.5, seed 0 → 7\); resume it with its own settings"):
-        train(short(alpha=0.5, seed=7), backend, labeler, NAMES, tmp_path)
-    with pytest.raises(DistokError, match=r"holds another run \(names"):
-        train(short(), backend, labeler, NAMES[::-1], tmp_path)
-
-
-def test_the_result_says_where_it_comes_from(backend, labeler, tmp_path):
-    reports = []
-    path = train(short(), backend, labeler, NAMES, tmp_path, reports.append)
-    model = DisTok.load(path)
-    assert path == tmp_path / MODEL_FILE
-    assert [report["step"] for report in reports] == list(range(1, 13))
-    assert {"total", "fusion", "consistency", "latent", "pool", "steps"} < set(reports[-1])
-    assert model.provenance["backend"] == backend.hash
-    assert "quantile of the cosines" in model.provenance["thresholds"]
-    stored = TrainSettings.from_json(model.provenance["settings"])
-    assert stored == replace(short(), save_every=500, **{
-        name: getattr(stored, name) for name in ("epsilon_restrictive", "epsilon_aesthetic")
-    })  # fmt: skip
-    assert isinstance(stored.epsilon_restrictive, float)
-
-
-def test_the_latent_law_is_that_of_encoded_mixtures(backend, labeler, tmp_path):
-    model = DisTok.load(train(short(estimate_active=3), backend, labeler, NAMES, tmp_path))
-    mixtures = torch.from_numpy(random_mixtures(np.random.default_rng(5), 4000, 6, 3)) @ backend.name_tokens(NAMES)
-    latents = model.encode(mixtures).detach()
-    sampled = model.sample_latents(torch.randn(4000, 8, generator=torch.Generator().manual_seed(0)))
-    scale = latents.std(0).mean()
-    assert ((latents.mean(0) - sampled.mean(0)).abs() < 0.15 * scale).all()
-    assert ((latents.std(0) - sampled.std(0)).abs() < 0.15 * scale).all()
-
-
-def test_the_callers_random_state_is_left_alone(backend, labeler):
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    trainer(backend, labeler).advance()
-    assert torch.equal(before, torch.get_rng_state())

@@ -103,6 +103,17 @@ def save_labeler(folder: Path, seed: int = 0, temperature: float = 0.05) -> Path
     return folder
 
 
+def run_settings(**changes: object) -> object:
+    """The settings of a training of seconds with every part in it."""
+    from distok.training import preset
+
+    short = {
+        "steps": 12, "latent_dim": 8, "hidden_dim": 32, "warmup": 3, "tau": 0.999, "pool_size": 12, "estimate_every": 5,
+        "estimate_count": 4, "estimate_steps": 1, "save_every": 4, "bank_count": 4,
+    }  # fmt: skip
+    return preset("menagerie", **{**short, **changes})
+
+
 def _spread(encoder: torch.nn.Module) -> torch.nn.Module:
     """Larger weights than the initial ones, so that the text feature tells prompts apart as a trained encoder does."""
     with torch.no_grad():

@@ -1,7 +1,7 @@
 """Training a DisTok: settings and presets, the trainer, and the estimation bank."""
 
 from distok.training.calibration import Calibration, calibrate
-from distok.training.estimation import Bank, collect, sample_tokens
+from distok.training.estimation import Bank, collect, mixture_tokens, sample_tokens
 from distok.training.settings import PRESETS, TrainSettings, preset
 from distok.training.trainer import MODEL_FILE, Losses, Trainer, train
 
@@ -15,6 +15,7 @@ __all__ = [
     "Trainer",
     "calibrate",
     "collect",
+    "mixture_tokens",
     "preset",
     "sample_tokens",
     "train",

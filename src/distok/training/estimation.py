@@ -49,6 +49,28 @@ def sample_tokens(
     return tokens + settings.estimate_jitter * model.token_scale * torch.from_numpy(noise).to(device)
 
 
+def mixture_tokens(
+    known_tokens: Float[Tensor, "k d"],
+    pairs: Int[np.ndarray, "p 2"],
+    count: int,
+    *,
+    seed: int = 0,
+    active: int = 4,
+    jitter: float = 0.1,
+) -> Float[Tensor, "m d"]:
+    """Weighted means of known tokens with some noise: tokens for a bank that depends on no trained model.
+
+    Args:
+        pairs: the pairs that two-class mixtures may use, from :func:`distok.training.tasks.allowed_pairs`.
+        active: most classes in a mixture.
+        jitter: noise in units of the known tokens' spread, so that the bank covers their surroundings too.
+    """
+    rng = seeds.rng(seed, "bank tokens")
+    mixtures = torch.from_numpy(random_mixtures(rng, count, len(known_tokens), active, pairs)).to(known_tokens)
+    noise = torch.from_numpy(rng.standard_normal((count, known_tokens.shape[1])).astype(np.float32)).to(known_tokens)
+    return mixtures @ known_tokens + jitter * known_tokens.std(0) * noise
+
+
 def read_back(
     backend: Backend,
     labeler: Labeler,
@@ -122,6 +144,7 @@ def collect(
     """Render and read every token into the bank at ``path``; called again after an interruption, it goes on where it stopped.
 
     Args:
+        tokens: what to render, for example :func:`mixture_tokens`, or :func:`sample_tokens` of an earlier model.
         renders: pictures per token, their readings averaged. Picture r of token i has a seed of its own, so a bank does not
             depend on ``batch``.
         callback: told ``{"done": …, "total": …}`` after each batch, when it is safely on disk.

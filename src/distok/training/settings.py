@@ -64,14 +64,14 @@ class TrainSettings:
     grad_clip: float = 1.0  # largest gradient norm; a rare concept cannot throw the run
     ema_decay: float = 0.0  # running mean of the weights, used for the result; 0 is off
 
+    threads: int = 1  # CPU threads while it runs: fixed, as sums are split by thread; one is fastest for small text encoders
     save_every: int = 500  # steps between checkpoints; no influence on the result
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "held_out", _unordered(self.held_out))
-        for name in ("steps", "sub_steps", "latent_dim", "hidden_dim", "pool_size", "estimate_renders", "estimate_active"):
+        counts = ("steps", "sub_steps", "latent_dim", "hidden_dim", "pool_size", "threads", "save_every")
+        for name in (*counts, "estimate_every", "estimate_renders", "estimate_active"):
             self._require(name, _is_whole(self, name) and getattr(self, name) >= 1, "a whole number of at least 1")
-        for name in ("estimate_every", "save_every"):
-            self._require(name, _is_whole(self, name) and getattr(self, name) >= 1, "a whole number of steps, at least 1")
         for name in ("estimate_count", "bank_count", "warmup"):
             self._require(name, _is_whole(self, name) and getattr(self, name) >= 0, "a whole number, 0 for none")
         for name in ("alpha", "beta", "gamma", "weight_decay", "estimate_jitter"):

@@ -318,8 +318,8 @@ def train(
 ) -> Path:
     """Train a DisTok in the run folder ``out``, or resume it, and return its ``distok.safetensors``.
 
-    On a CPU the file is the same to the byte however often the run was interrupted, given the same number of torch threads
-    (sums are split by thread). Deterministic algorithms are on while it runs.
+    On a CPU the file is the same to the byte however often the run was interrupted: while it runs, ``settings.threads``
+    threads and deterministic algorithms are in force.
 
     Args:
         callback: told step, steps, pool (its size) and the losses total, fusion, consistency and latent after every step.
@@ -330,17 +330,20 @@ def train(
     """
     if bank is not None and not isinstance(bank, Bank):
         bank = Bank.load(bank)
-    with _deterministic():
+    with _deterministic(settings.threads):
         return Trainer(settings, backend, labeler, names, bank).run(Path(out), callback)
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
+def _deterministic(threads: int) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    threads_before = torch.get_num_threads()
     torch.use_deterministic_algorithms(True, warn_only=True)  # only warns: some GPU kernels have no deterministic form
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
+        torch.set_num_threads(threads_before)
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 

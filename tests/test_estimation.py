@@ -1,0 +1,154 @@
+"""Calibration, class distribution estimation, and the estimation bank."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from distok import seeds
+from distok.distribution import Distribution
+from distok.errors import DistokError
+from distok.training import (
+    Bank,
+    Trainer,
+    calibrate,
+    collect,
+    mixture_tokens,
+    sample_tokens,
+)
+from distok.training.tasks import allowed_pairs
+from tests.tiny import NAMES
+from tests.tiny import run_settings as short
+
+
+def trainer(backend, labeler, **changes):
+    built = Trainer(short(**changes), backend, labeler, NAMES)
+    built.estimate()
+    return built
+
+
+def test_thresholds_are_read_off_the_encoder(backend, labeler):
+    pairs = allowed_pairs(NAMES, ())
+    found = calibrate(backend, NAMES, short(), pairs)
+    classes = backend.encode([f"a photo of a {name}" for name in NAMES])
+    assert found.epsilon_aesthetic == pytest.approx(
+        (classes @ backend.encode(["a photo of a cute pet"])[0]).mean().item(), abs=1e-4
+    )
+    worded = backend.encode([f"a photo of a {NAMES[i]} {NAMES[j]}" for i, j in pairs])
+    meant = backend.encode([f"a {NAMES[i]} {NAMES[j]}" for i, j in pairs])
+    assert ((worded * meant).sum(1) <= found.epsilon_restrictive).float().mean().item() == pytest.approx(0.9, abs=0.07)
+    built = Trainer(short(epsilon_aesthetic=0.5), backend, labeler, NAMES)
+    assert built.settings.epsilon_aesthetic == 0.5
+    assert built.settings.epsilon_restrictive == pytest.approx(found.epsilon_restrictive)
+    assert built.thresholds.endswith("epsilon_aesthetic overridden by the settings")
+    assert "0.9 quantile of the cosines of 'a photo of a c1 c2' with 'a c1 c2' over 15 pairs" in built.thresholds
+
+
+def test_estimation_admits_what_the_labeler_read(backend, labeler):
+    built = Trainer(short(estimate_renders=2, tau=1.0), backend, labeler, NAMES)
+    assert built.estimate() == 4
+    assert built.pool.distributions.sum(1) == pytest.approx(np.ones(10), abs=1e-4)
+    features = backend.encode(["a photo of a <tcrt_0>"], built.pool.tokens[8][None])
+    assert torch.allclose(built.pool.features[8], features[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("source", ["prior", "mixtures", "both"])
+def test_estimation_sources(backend, labeler, source):
+    built = trainer(backend, labeler, estimate_from=source, tau=1.0)
+    other = trainer(backend, labeler, estimate_from=source, tau=1.0, seed=1)
+    assert built.pool.admitted == other.pool.admitted == 4
+    assert not torch.equal(built.pool.tokens[6:], other.pool.tokens[6:])
+
+
+def test_jitter_moves_tokens_in_units_of_the_real_ones(backend, labeler):
+    built = Trainer(short(), backend, labeler, NAMES)
+
+    def sample(jitter):
+        return sample_tokens(
+            built.model, built.pool.known_tokens, replace(built.settings, estimate_jitter=jitter), built.pairs, 0, 200
+        )
+
+    moved = (sample(0.5) - sample(0.0)) / built.model.token_scale
+    assert moved.std().item() == pytest.approx(0.5, rel=0.05)
+
+
+def test_the_prior_is_sampled_through_the_latents_of_the_moment(backend, labeler):
+    built = Trainer(short(), backend, labeler, NAMES)
+    built.estimate()
+    before = built.model.latent_factor.clone()
+    assert not torch.equal(before, torch.eye(8))
+    built.advance()
+    built.estimate()
+    assert not torch.equal(before, built.model.latent_factor)
+
+
+def test_mixture_tokens_surround_the_weighted_means(backend):
+    known, pairs = backend.name_tokens(NAMES), allowed_pairs(NAMES, [("cat", "dog")])
+    exact, noisy = (mixture_tokens(known, pairs, 300, active=2, jitter=jitter) for jitter in (0.0, 0.2))
+    weights = torch.linalg.lstsq(known.T, exact.T).solution.T
+    assert torch.allclose(weights.sum(1), torch.ones(300), atol=1e-4)
+    assert not ((weights[:, 0] > 0.01) & (weights[:, 1] > 0.01)).any(), "a held-out pair was mixed"
+    assert ((noisy - exact) / known.std(0)).std().item() == pytest.approx(0.2, rel=0.05)
+
+
+def test_a_gate_that_nothing_passes_leaves_the_pool_as_it_is(backend, labeler):
+    built = Trainer(short(tau=0.01), backend, labeler, NAMES)
+    assert (built.estimate(), built.pool.admitted) == (0, 0)
+
+
+def test_a_bank_holds_the_readings_of_its_tokens(backend, labeler, bank):
+    pictures = backend.render(
+        ["a photo of a <tcrt_0>"] * 2, bank.tokens[5:6], seeds=[seeds.derive(0, "bank", 5, r) for r in range(2)], steps=1
+    )
+    read = labeler.probabilities(pictures, NAMES).mean(0)
+    assert torch.allclose(bank.distributions[5], read, atol=1e-4)
+    assert str(Distribution.from_vector(NAMES, bank.distributions[5].double().numpy()))
+
+
+def test_an_interrupted_collection_goes_on(backend, labeler, bank, tmp_path):
+    path = tmp_path / "bank.safetensors"
+
+    def collect_again(callback=None, **changes):
+        return collect(
+            backend, labeler, NAMES, bank.tokens, path, **{"steps": 1, "renders": 2, "batch": 4, **changes}, callback=callback
+        )
+
+    def interrupt(report):
+        if report["done"] == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect_again(interrupt)
+    with pytest.raises(DistokError, match="holds 8 of 9 concepts; collect again"):
+        Bank.load(path)
+    with pytest.raises(DistokError, match="was collected with other tokens or settings"):
+        collect_again(steps=2)
+    told = []
+    resumed = collect_again(told.append)
+    assert told == [{"done": 9, "total": 9}]
+    assert torch.equal(resumed.distributions, bank.distributions)
+    assert resumed.hash == bank.hash
+
+
+def test_a_bank_is_consumed_in_order(backend, bank):
+    built = Trainer(short(estimate_count=0, tau=1.0), backend, None, NAMES, bank)
+    for _ in range(11):
+        built.advance()
+    assert torch.equal(built.pool.tokens[6:], bank.tokens)  # 4, 4 and the last 1, at steps 0, 5 and 10
+
+
+def test_a_bank_of_something_else_is_refused(backend, bank, tmp_path):
+    for changed in (replace(bank, names=NAMES[::-1]), replace(bank, record={**bank.record, "backend": "0"})):
+        with pytest.raises(DistokError, match="collected for other classes or another text encoder"):
+            Trainer(short(estimate_count=0), backend, None, NAMES, changed)
+    (tmp_path / "model.safetensors").write_bytes(b"no")
+    with pytest.raises(DistokError, match="not a readable safetensors file"):
+        Bank.load(tmp_path / "model.safetensors")
+
+
+def test_what_a_run_needs_is_asked_for(backend, labeler):
+    with pytest.raises(DistokError, match="no labeler to read them; give one, or set estimate_count=0"):
+        Trainer(short(), backend, None, NAMES)
+    with pytest.raises(DistokError, match=r"3 class names \(2 different\); give at least 2, each once"):
+        Trainer(short(), backend, labeler, ["cat", "dog", "cat"])

@@ -1,0 +1,134 @@
+"""Whole runs: interrupted, resumed, refused, and what their result says."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from distok.errors import DistokError
+from distok.model import DisTok
+from distok.training import (
+    MODEL_FILE,
+    Trainer,
+    TrainSettings,
+    train,
+)
+from distok.training.tasks import random_mixtures
+from tests.tiny import NAMES
+from tests.tiny import run_settings as short
+
+
+def interrupt_at(step):
+    def callback(report):
+        if report["step"] == step:
+            raise KeyboardInterrupt
+
+    return callback
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_an_interrupted_run_ends_the_same_to_the_byte(backend, labeler, bank, tmp_path, ema):
+    chosen = short(ema_decay=ema)
+    whole = train(chosen, backend, labeler, NAMES, tmp_path / "whole", bank=bank)
+    for step in (3, 7, 11):
+        with pytest.raises(KeyboardInterrupt):
+            train(chosen, backend, labeler, NAMES, tmp_path / "parts", interrupt_at(step), bank)
+    # How often it saves is no part of what a run is.
+    parts = train(replace(chosen, save_every=3), backend, labeler, NAMES, tmp_path / "parts", bank=bank)
+    assert parts.read_bytes() == whole.read_bytes()
+    last = [(tmp_path / run / "checkpoint-12.safetensors").read_bytes() for run in ("whole", "parts")]
+    assert last[0] == last[1], "the optimiser or the pool differ"
+    assert train(chosen, backend, labeler, NAMES, tmp_path / "whole", bank=bank).read_bytes() == parts.read_bytes()
+
+
+def test_the_last_two_checkpoints_are_kept_and_a_corrupt_one_is_passed_over(backend, labeler, tmp_path, caplog):
+    chosen = short(save_every=2)
+    whole = train(chosen, backend, labeler, NAMES, tmp_path / "whole").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        train(chosen, backend, labeler, NAMES, tmp_path / "run", interrupt_at(9))
+    kept = sorted((tmp_path / "run").iterdir())
+    assert [path.name for path in kept] == ["checkpoint-6.safetensors", "checkpoint-8.safetensors"]
+    damaged = bytearray(kept[1].read_bytes())
+    damaged[-1] ^= 1
+    kept[1].write_bytes(damaged)
+    with caplog.at_level(logging.WARNING):
+        assert train(chosen, backend, labeler, NAMES, tmp_path / "run").read_bytes() == whole
+    assert "skipping a corrupt checkpoint" in caplog.text
+    assert "checkpoint-8.safetensors" in caplog.text
+
+
+def test_a_folder_without_a_whole_checkpoint_is_refused(backend, labeler, tmp_path):
+    (tmp_path / "checkpoint-4.safetensors").write_bytes(b"half a fi")
+    with pytest.raises(DistokError, match=r"no checkpoint in .* can be read; delete the folder to start again"):
+        train(short(), backend, labeler, NAMES, tmp_path)
+
+
+def test_another_runs_folder_is_refused_and_told_why(backend, labeler, tmp_path):
+    train(short(), backend, labeler, NAMES, tmp_path)
+    with pytest.raises(DistokError, match=r"holds another run \(alpha 1.0 → 0.5, seed 0 → 7\); resume it with its own settings"):
+        train(short(alpha=0.5, seed=7), backend, labeler, NAMES, tmp_path)
+    with pytest.raises(DistokError, match=r"holds another run \(names"):
+        train(short(), backend, labeler, NAMES[::-1], tmp_path)
+
+
+def test_the_result_says_where_it_comes_from(backend, labeler, tmp_path):
+    reports = []
+    path = train(short(), backend, labeler, NAMES, tmp_path, reports.append)
+    model = DisTok.load(path)
+    assert path == tmp_path / MODEL_FILE
+    assert [report["step"] for report in reports] == list(range(1, 13))
+    assert {"total", "fusion", "consistency", "latent", "pool", "steps"} < set(reports[-1])
+    assert model.provenance["backend"] == backend.hash
+    assert "quantile of the cosines" in model.provenance["thresholds"]
+    stored = TrainSettings.from_json(model.provenance["settings"])
+    assert stored == replace(short(), save_every=500, **{
+        name: getattr(stored, name) for name in ("epsilon_restrictive", "epsilon_aesthetic")
+    })  # fmt: skip
+    assert isinstance(stored.epsilon_restrictive, float)
+
+
+def test_the_learning_rate_warms_up_and_decays(backend):
+    built = Trainer(short(estimate_count=0, steps=100, warmup=10, learning_rate=0.5), backend, None, NAMES)
+    rates = []
+    for built.step in range(100):
+        rates.append(built.learning_rate())
+    assert rates[:10] == pytest.approx([0.05 * i for i in range(1, 11)])
+    assert rates[55] == pytest.approx(0.25)
+    assert rates[99] < 0.001
+    built.step = 4
+    built.advance()
+    assert built.optimizer.param_groups[0]["lr"] == pytest.approx(0.25)
+
+
+def test_threads_are_those_of_the_settings_and_then_the_callers_again(backend, labeler, tmp_path):
+    seen = []
+
+    def look(report):
+        seen.append((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
+
+    torch.set_num_threads(2)
+    try:
+        train(short(steps=2), backend, labeler, NAMES, tmp_path, look)
+        assert seen == [(1, True)] * 2
+        assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (2, False)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_the_latent_law_is_that_of_encoded_mixtures(backend, labeler, tmp_path):
+    model = DisTok.load(train(short(estimate_active=3, estimate_count=0), backend, labeler, NAMES, tmp_path))
+    mixtures = torch.from_numpy(random_mixtures(np.random.default_rng(5), 4000, 6, 3)) @ backend.name_tokens(NAMES)
+    latents = model.encode(mixtures).detach()
+    sampled = model.sample_latents(torch.randn(4000, 8, generator=torch.Generator().manual_seed(0)))
+    scale = latents.std(0).mean()
+    assert ((latents.mean(0) - sampled.mean(0)).abs() < 0.15 * scale).all()
+    assert ((latents.std(0) - sampled.std(0)).abs() < 0.15 * scale).all()
+
+
+def test_the_callers_random_state_is_left_alone(backend, labeler):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    Trainer(short(), backend, labeler, NAMES).advance()
+    assert torch.equal(before, torch.get_rng_state())
