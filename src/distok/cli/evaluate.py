@@ -9,11 +9,16 @@ from distok.cli import options
 
 
 def evaluate(
-    suite: Annotated[str, typer.Argument(help="fidelity, ablation, exploration, …")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
+    suite: Annotated[str, typer.Argument(help="world, fidelity, exploration, ablation, sweep, reuse, speed, or all.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into; run again to go on.")],
+    seeds: Annotated[int, typer.Option("--seeds", help="Pictures a case.")] = 10,
+    cases: Annotated[int | None, typer.Option("--cases", help="So many of the cases; all by default.")] = None,
     backend: options.Backend = None,
     model: options.Model = None,
     labeler: options.Labeler = None,
+    evaluator: Annotated[Path | None, typer.Option("--evaluator", help="The independent evaluator's file.")] = None,
+    bank: Annotated[Path | None, typer.Option("--bank", help="ablation: readings that were collected ahead of time.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="ablation: training steps of each variant.")] = None,
     device: options.Device = "cpu",
 ) -> None:
     """Measure a model over held-out data, beside the cheap controls."""
@@ -21,5 +26,8 @@ def evaluate(
     from distok.cli import output
 
     with output.stages() as callback:
-        evaluation.run(suite, out, backend=backend, model=model, labeler=labeler, device=device, callback=callback)
-    output.show(f"report: {output.bold(out)}")
+        tables = evaluation.run(
+            suite, out, backend, model, labeler, evaluator, seeds, cases, bank, steps, device=device, callback=callback
+        )
+    output.show_tables(table for suite_tables in tables.values() for table in suite_tables)
+    output.show(f"report: {output.bold(out / 'report.html')}")

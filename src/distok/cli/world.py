@@ -17,25 +17,26 @@ def draw(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the first picture; the next ones count up.")] = 0,
     style: Annotated[str, typer.Option("--style", help="photo, watercolor, …")] = "photo",
     scene: Annotated[str | None, typer.Option("--scene", help="meadow, beach, …")] = None,
-    accessory: Annotated[list[str] | None, typer.Option("--accessory", help="red hat, … (may be given again)")] = None,
-    size: Annotated[int, typer.Option("--size", min=16, max=2048, help="Side in pixels.")] = 128,
+    accessory: Annotated[str | None, typer.Option("--accessory", help="hat, scarf, …")] = None,
+    size: Annotated[int, typer.Option("--size", help="Side in pixels, a multiple of 32.")] = 128,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path("drawings"),
 ) -> None:
     """Have the artist draw a mix: no model, exact parts."""
     from distok import menagerie
     from distok.api import check_count, slug
-    from distok.checkpoints import read_names, shipped
     from distok.cli import output
     from distok.concept import write_picture
     from distok.distribution import Distribution
+    from distok.menagerie.species import all_species
 
     check_count(n)
-    distribution = Distribution.parse(mix, read_names(shipped("names.txt")))
+    looks = "".join(f"-{word.replace(' ', '_')}" for word in (style if style != "photo" else None, scene, accessory) if word)
+    distribution = Distribution.parse(mix, all_species())
     for each in range(seed, seed + n):
         picture = menagerie.draw(
-            distribution.as_dict(), each, style=style, scene=scene, accessories=tuple(accessory or ()), size=size
+            distribution.as_dict(), each, style=style, scene=scene, accessories=(accessory,) if accessory else (), size=size
         )
-        output.show(output.bold(write_picture(out / f"{slug(distribution)}-{each}.png", picture)))
+        output.show(output.bold(write_picture(out / f"{slug(distribution)}{looks}-{each}.png", picture)))
 
 
 @app.command()
@@ -57,11 +58,14 @@ def train(
 @app.command()
 def check(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.")] = Path("world-check"),
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the pictures: an impression only.")] = False,
+    world: Annotated[Path | None, typer.Option("--world", help="A trained world; the shipped one by default.")] = None,
 ) -> None:
     """Measure the world: what its parts draw and read, against the artist's own pictures."""
-    from distok import menagerie
+    from distok import evaluation
     from distok.cli import output
 
     with output.stages() as callback:
-        menagerie.check_world(out, callback=callback)
-    output.show(f"checked: {output.bold(out)}")
+        found = evaluation.check_world(out, callback, quick, world)
+    output.show_tables(found["tables"])
+    output.show(f"report: {output.bold(out / 'report.html')}")

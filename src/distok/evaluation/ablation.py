@@ -1,0 +1,203 @@
+"""What each loss is worth: DisTok without L_cst and without L_reg, on several training seeds from one shared bank.
+
+Shapes: v variants, r training seeds, c cases.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distok.distribution import PRIORS
+from distok.errors import DistokError
+from distok.evaluation.cases import Bench, Case, shoot
+from distok.evaluation.exploration import diversity
+from distok.evaluation.fidelity import score
+from distok.evaluation.pictures import Report, Shot
+from distok.evaluation.prompts import PROMPT
+from distok.evaluation.report import Result, Table, number
+from distok.evaluation.statistics import bootstrap
+
+if TYPE_CHECKING:
+    from distok.backends import Backend
+    from distok.labelers import Labeler
+    from distok.model import DisTok
+    from distok.training import Bank, TrainSettings
+
+FULL = "full"
+VARIANTS: dict[str, dict[str, float]] = {FULL: {}, "without L_cst": {"beta": 0.0}, "without L_reg": {"gamma": 0.0}}
+BANK_SIZE = 4096  # concepts collected where no bank is given
+METRICS = ("kl", "js")
+
+Models = Mapping[str, Mapping[int, Path]]
+
+
+def run_ablation(
+    backend: "Backend",
+    labeler: "Labeler | None",
+    bank: "Bank",
+    out: Path,
+    seeds: Sequence[int] = (0, 1, 2),
+    steps: int | None = None,
+    settings: "TrainSettings | None" = None,
+    callback: Report | None = None,
+) -> dict[str, dict[int, Path]]:
+    """Train every variant on every seed under ``out``, all from the same bank and rendering nothing; resumes what is there.
+
+    Args:
+        settings: of the full variant (the Menagerie's preset by default); its ``seed``, ``estimate_count`` and the variant's
+            weight are replaced.
+        steps: in place of the settings' own.
+
+    Returns:
+        The ``distok.safetensors`` of each variant and training seed.
+    """
+    from distok.training import MODEL_FILE, train
+
+    base = settings or default_settings(bank.names)
+    base = replace(base, estimate_count=0, steps=steps or base.steps, bank_count=base.bank_count or 128)
+    models: dict[str, dict[int, Path]] = {}
+    for variant, changes in VARIANTS.items():
+        models[variant] = {}
+        for seed in seeds:
+            folder = out / f"{variant.replace(' ', '-')}-{seed}"
+            stage = f"training {variant}, seed {seed}"
+            report = None if callback is None else _steps(callback, stage)
+            if not (folder / MODEL_FILE).is_file():
+                train(replace(base, seed=seed, **changes), backend, labeler, bank.names, folder, report, bank)
+            models[variant][seed] = folder / MODEL_FILE
+    return models
+
+
+def ablation(bench: Bench, models: Models, seeds: int = 10, cases: int | None = None, samples: int = 100) -> Result:
+    """Fidelity and diversity of trained variants, the same pictures' seeds for all.
+
+    Args:
+        bench: its own model takes no part.
+        models: the file of each variant and training seed, from :func:`run_ablation`; the first variant is the reference.
+        seeds: pictures a case.
+        cases: how many of the cases; None for all.
+        samples: random latents whose diversity is measured.
+    """
+    from distok.model import DisTok
+
+    chosen, records, spread = bench.spread(cases), [], []
+    for variant, files in models.items():
+        for seed, path in files.items():
+            model = DisTok.load(path)
+            stage = f"ablation: {variant}, seed {seed}"
+            pictures = shoot(bench, _method(model), chosen, seeds, stage)
+            records += [{"variant": variant, "training seed": seed, **r} for r in score(bench, chosen, pictures, variant)]
+            spread.append({"variant": variant, "training seed": seed, **_diversity(bench, model, samples)})
+    figures: dict[str, Any] = {who: _fidelity(records, who, list(models)) for who in bench.rulers.who}
+    figures["diversity"] = spread
+    figures["settings"] = {"seeds": seeds, "cases": len(chosen), "samples": samples}
+    tables = [_table(who, figures[who]) for who in reversed(bench.rulers.who)]
+    if bench.rulers.evaluator is not None:
+        tables.append(_spread_table(spread, list(models), samples))
+    return Result("ablation", figures, tuple(tables), records)
+
+
+def default_settings(names: Sequence[str]) -> "TrainSettings":
+    """The Menagerie's preset, with the held-out pairs of the splits where these are its classes."""
+    from distok.menagerie.species import NAMES
+    from distok.menagerie.splits import splits
+    from distok.training import preset
+
+    held_out = splits().held_out_pairs if set(NAMES) <= set(names) else ()
+    return preset("menagerie", held_out=frozenset(held_out))
+
+
+def settings_of(model: "DisTok", names: Sequence[str]) -> "TrainSettings":
+    """The settings a model was trained with, from its own file; the default ones where it does not say."""
+    from distok.training import TrainSettings
+
+    stored = model.provenance.get("settings")
+    return TrainSettings.from_json(stored) if stored else default_settings(names)
+
+
+def bank_for(bench: Bench, path: Path, callback: Report | None = None, size: int = BANK_SIZE) -> "Bank":
+    """The bank at ``path``, collected there first where it is missing or not finished.
+
+    Raises:
+        DistokError: there is no labeler to collect with.
+    """
+    from distok.training import collect, mixture_tokens
+    from distok.training.tasks import allowed_pairs
+
+    if bench.rulers.labeler is None:
+        raise DistokError("an estimation bank needs a labeler; give one, or a bank that is finished")
+    settings = settings_of(bench.model, bench.names)
+    tokens = mixture_tokens(
+        bench.backend.name_tokens(bench.names).cpu().float(), allowed_pairs(bench.names, settings.held_out), size
+    )
+    told = None if callback is None else lambda report: callback("collecting readings", report["done"], report["total"])
+    return collect(bench.backend, bench.rulers.labeler, bench.names, tokens, path, steps=settings.estimate_steps, callback=told)
+
+
+def _method(model: "DisTok") -> Any:
+    def method(bench: Bench, case: Case) -> Shot:
+        return Shot(PROMPT, 0, bench.token(case.asked, model))
+
+    return method
+
+
+def _diversity(bench: Bench, model: "DisTok", samples: int) -> dict[str, float]:
+    if bench.rulers.evaluator is None:
+        return {}
+    tokens = bench.random_tokens(PRIORS[0], samples, model=model)
+    shots = [Shot(PROMPT, i, token) for i, token in enumerate(tokens)]
+    looks = bench.rulers.look(bench.darkroom.develop("ablation: random samples", shots))
+    return diversity(looks) | {"creature": float((looks.creature > 0.5).mean())}
+
+
+def _fidelity(records: Sequence[Mapping[str, Any]], who: str, variants: list[str]) -> dict[str, Any]:
+    """Per variant: metrics averaged over training seeds case by case, each seed's mean, and the paired rise over the first."""
+    figures: dict[str, Any] = {}
+    for metric in METRICS:
+        tables = {variant: _by_case(records, who, variant, metric) for variant in variants}
+        for variant, table in tables.items():
+            row = figures.setdefault(variant, {})
+            row[metric] = bootstrap(table.mean(0))
+            row[f"{metric} by training seed"] = table.mean(1).tolist()
+            row[f"{metric} rise"] = bootstrap(table.mean(0) - tables[variants[0]].mean(0))
+    return figures
+
+
+def _by_case(records: Sequence[Mapping[str, Any]], who: str, variant: str, metric: str) -> np.ndarray:
+    """A metric as [training seed, case]."""
+    rows = [r for r in records if r["variant"] == variant and r["reader"] == who]
+    numbers = list(dict.fromkeys(r["training seed"] for r in rows))
+    return np.array([[r[metric] for r in rows if r["training seed"] == seed] for seed in numbers])
+
+
+def _table(who: str, figures: Mapping[str, Any]) -> Table:
+    rows = tuple(
+        (
+            variant,
+            str(row["kl"]),
+            ", ".join(number(value) for value in row["kl by training seed"]),
+            str(row["kl rise"]),
+            str(row["js"]),
+        )
+        for variant, row in figures.items()
+    )
+    heads = ("variant", "KL(asked‖measured) ↓", "KL of each training seed", "KL minus full, paired by case", "JS ↓")
+    return Table(f"Ablation by the {who}", heads, rows, "Mean over cases and training seeds [95 % bootstrap over cases].")
+
+
+def _spread_table(spread: Sequence[Mapping[str, Any]], variants: list[str], samples: int) -> Table:
+    keys = ("vendi", "distance", "creature")
+    rows = []
+    for variant in variants:
+        found = [[row[key] for row in spread if row["variant"] == variant] for key in keys]
+        rows.append((variant, *(f"{np.mean(each):.3f} ({', '.join(number(value) for value in each)})" for each in found)))
+    heads = ("variant", "Vendi ↑", "mean distance ↑", "creature ↑")
+    note = f"{samples} random latents of each model, by the evaluator: mean over training seeds (each seed)."
+    return Table("Diversity of random samples", heads, tuple(rows), note)
+
+
+def _steps(callback: Report, stage: str) -> Any:
+    return lambda report: callback(stage, int(report["step"]), int(report["steps"]))

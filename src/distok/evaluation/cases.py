@@ -1,0 +1,200 @@
+"""What is asked for in an evaluation, and the methods that answer: DisTok, the cheap controls, and the artist as the floor.
+
+Shapes: k classes, d token width.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distok import seeds
+from distok.distribution import PRIORS, Distribution, sample_prior
+from distok.evaluation.pictures import Darkroom, Shot
+from distok.evaluation.prompts import PROMPT, named
+from distok.evaluation.readings import Rulers
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from distok.backends import Backend
+    from distok.model import DisTok
+
+STRIDE = 100  # seeds between cases: case i has the seeds STRIDE·i, STRIDE·i + 1, …, the same for every method
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing asked for."""
+
+    index: int
+    kind: str  # "pair" or "weighted"
+    asked: Distribution
+
+    def seeds(self, count: int) -> list[int]:
+        """Its first ``count`` seeds."""
+        return [STRIDE * self.index + i for i in range(count)]
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """All that a suite needs.
+
+    Attributes:
+        backend, model: a frozen pipeline and the DisTok trained for it.
+        rulers: the readers of pictures.
+        darkroom: renders and keeps pictures.
+        label: what the backend is called.
+    """
+
+    backend: "Backend"
+    model: "DisTok"
+    rulers: Rulers
+    darkroom: Darkroom
+    label: str = ""
+    _tokens: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The known classes."""
+        return self.rulers.names
+
+    @cached_property
+    def has_artist(self) -> bool:
+        """Whether the artist can draw all of these classes."""
+        from importlib.util import find_spec
+
+        from distok.menagerie.species import NAMES
+
+        return find_spec("skia") is not None and set(self.names) <= set(NAMES)
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """The shipped evaluation set where its classes are known; otherwise 30 and 30 drawn from these, by a fixed seed."""
+        from distok.menagerie.species import NAMES
+
+        if set(NAMES) <= set(self.names):
+            from distok.menagerie.splits import splits
+
+            pairs: Sequence[Sequence[str]] = splits().evaluation_pairs
+            weighted = [Distribution.from_mapping(each) for each in splits().evaluation_distributions]
+        else:
+            pairs, weighted = _drawn_cases(self.names, self.model.provenance.get("settings"))
+        asked = [("pair", Distribution(tuple(pair), (0.5, 0.5))) for pair in pairs] + [("weighted", each) for each in weighted]
+        return [Case(i, kind, each) for i, (kind, each) in enumerate(asked)]
+
+    def spread(self, count: int | None) -> list[Case]:
+        """``count`` of the cases, evenly from all of them; all with None."""
+        if count is None or count >= len(self.cases):
+            return self.cases
+        return [self.cases[i] for i in np.linspace(0, len(self.cases) - 1, count).round().astype(int)]
+
+    def name_token(self, name: str) -> Float[Tensor, " d"]:
+        """The input token t of a class."""
+        if name not in self._tokens:
+            self._tokens[name] = self.backend.name_tokens([name])[0].cpu().float()
+        return self._tokens[name]
+
+    def mean_token(self, asked: Distribution) -> Float[Tensor, " d"]:
+        """Σ p_i t_i."""
+        return sum((weight * self.name_token(name) for name, weight in asked.as_dict().items()), torch.zeros(()))
+
+    @torch.no_grad()
+    def token(self, asked: Distribution, model: "DisTok | None" = None) -> Float[Tensor, " d"]:
+        """The creative token D_tok(E_dis(Σ p_i t_i))."""
+        return (model or self.model)(self.mean_token(asked)[None])[0]
+
+    @torch.no_grad()
+    def random_tokens(self, prior: str, count: int, seed: int = 0, model: "DisTok | None" = None) -> Float[Tensor, "n d"]:
+        """Creative tokens of random latents, row i of ``(prior, seed, i)`` alone."""
+        model = model or self.model
+        drawn = torch.from_numpy(sample_prior(prior, count, model.settings.latent_dim, seed))
+        return torch.cat([model.decode(model.sample_latents(row[None])) for row in drawn])
+
+
+Method = Callable[[Bench, Case], Shot]
+
+
+def _distok(bench: Bench, case: Case) -> Shot:
+    return Shot(PROMPT, 0, bench.token(case.asked))
+
+
+def _mean_of_tokens(bench: Bench, case: Case) -> Shot:
+    return Shot(PROMPT, 0, bench.mean_token(case.asked))
+
+
+@torch.no_grad()
+def _mean_of_embeddings(bench: Bench, case: Case) -> Shot:
+    states = bench.backend.prompt_embeds([named(name) for name in case.asked.names])
+    weights = torch.tensor(case.asked.weights, dtype=states.dtype, device=states.device)
+    return Shot(f"mean of prompt embeddings: {case.asked}", 0, embeds=torch.einsum("k,kld->ld", weights, states))
+
+
+def _sentence(bench: Bench, case: Case) -> Shot:
+    parts = ", ".join(f"{weight * 100:.0f} % {name}" for name, weight in case.asked.top(len(case.asked.names)))
+    return Shot(f"a photo of a creature that is {parts}", 0)
+
+
+def _names_in_order(bench: Bench, case: Case) -> Shot:
+    return Shot(named(" ".join(name for name, _ in case.asked.top(len(case.asked.names)))), 0)
+
+
+def _dominant(bench: Bench, case: Case) -> Shot:
+    return Shot(named(case.asked.top(1)[0][0]), 0)
+
+
+def _random_latent(bench: Bench, case: Case) -> Shot:
+    return Shot(PROMPT, 0, bench.random_tokens(PRIORS[0], case.index + 1, seed=1)[-1])
+
+
+DISTOK = "DisTok"
+METHODS: dict[str, Method] = {
+    DISTOK: _distok,
+    "mean of tokens": _mean_of_tokens,
+    "mean of prompt embeddings": _mean_of_embeddings,
+    "sentence with percentages": _sentence,
+    "names by weight": _names_in_order,
+    "dominant class alone": _dominant,
+    "random latent": _random_latent,
+}
+ARTIST = "the artist (floor)"
+
+
+def shoot(bench: Bench, method: Method, cases: Sequence[Case], count: int, stage: str) -> "list[list[Image.Image]]":
+    """``count`` pictures of each case by one method; picture j of a case has the case's seed j."""
+    shots = []
+    for case in cases:
+        like = method(bench, case)
+        shots += [Shot(like.prompt, seed, like.token, like.embeds) for seed in case.seeds(count)]
+    pictures = bench.darkroom.develop(stage, shots)
+    return [pictures[i : i + count] for i in range(0, len(pictures), count)]
+
+
+def artist_pictures(asked: Distribution, numbers: Sequence[int], size: int = 128) -> "list[Image.Image]":
+    """The artist's own pictures of a mix, which no training saw (their seeds are derived under a name of their own)."""
+    from PIL import Image
+
+    from distok.menagerie.artist import draw, recipe
+
+    return [Image.fromarray(draw(recipe(asked.as_dict(), seeds.derive(n, "evaluation")), size)) for n in numbers]
+
+
+def _drawn_cases(names: Sequence[str], settings: str | None) -> tuple[list[tuple[str, str]], list[Distribution]]:
+    """Cases over other classes: pairs (those that training held out, where it did), and mixes of 2 to 4 of at least 0.15."""
+    random = seeds.rng(0, "evaluation cases")
+    held_out = [tuple(pair) for pair in json.loads(settings or "{}").get("held_out", [])]
+    every = held_out or [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    pairs = [every[i] for i in sorted(random.permutation(len(every))[:30])]
+    weighted = []
+    for i in range(30):
+        classes = min(2 + i % 3, len(names))
+        chosen = random.choice(len(names), classes, replace=False)
+        shares = 0.15 + (1 - 0.15 * classes) * random.dirichlet(np.ones(classes))
+        weighted.append(Distribution(tuple(names[j] for j in chosen), tuple(shares)))
+    return pairs, weighted

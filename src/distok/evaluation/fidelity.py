@@ -1,0 +1,118 @@
+"""Does the picture show the mix that was asked for? DisTok beside the cheap controls, with the artist as the floor.
+
+Shapes: c cases, s pictures of a case, k classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from distok.evaluation.cases import ARTIST, DISTOK, METHODS, STRIDE, Bench, Case, artist_pictures, shoot
+from distok.evaluation.readings import HEADINGS, HIGHER_IS_BETTER, METRICS, measure
+from distok.evaluation.report import Result, Table, grid
+from distok.evaluation.statistics import bootstrap
+
+GRID_CASES = 10
+KINDS = ("all", "pair", "weighted")
+NOTE = (
+    "Mean over cases [95 % percentile bootstrap over cases]. A case's reading is the mean over its pictures; both sides of a KL "
+    "are smoothed by 1e-6; nats. top-1: the largest share is (one of) the heaviest asked; top-k: the k largest are exactly "
+    "the k asked; Spearman takes shares under 0.01 as 0."
+)
+
+
+def fidelity(bench: Bench, seeds: int = 10, cases: int | None = None) -> Result:
+    """Run every method over the evaluation cases, ``seeds`` pictures a case, the same seeds and settings for all.
+
+    Args:
+        bench: what to measure, and with what.
+        seeds: pictures a case.
+        cases: how many of the cases, spread evenly; None for all.
+    """
+    chosen = bench.spread(cases)
+    pictures = {name: shoot(bench, method, chosen, seeds, f"fidelity: {name}") for name, method in METHODS.items()}
+    if bench.has_artist:
+        size = pictures[DISTOK][0][0].width
+        pictures[ARTIST] = [artist_pictures(case.asked, case.seeds(seeds), max(32, size - size % 32)) for case in chosen]
+    records = [record for name in pictures for record in score(bench, chosen, pictures[name], name)]
+    figures = summarise(records)
+    figures["settings"] = {"seeds": seeds, "cases": len(chosen), "first seed of case i": f"{STRIDE} * i"}
+    shown = np.linspace(0, len(chosen) - 1, min(GRID_CASES, len(chosen))).round().astype(int)
+    rows = {name: [each[i][0] for i in shown] for name, each in pictures.items()}
+    page = grid(rows, [str(chosen[i].asked).replace(", ", "\n") for i in shown])
+    return Result("fidelity", figures, tables(figures), records, {"fidelity.png": page})
+
+
+def score(bench: Bench, cases: Sequence[Case], pictures: Sequence[Sequence[Any]], method: str) -> list[dict[str, Any]]:
+    """Read every case's pictures with every reader; one record for each."""
+    flat = [picture for each in pictures for picture in each]
+    records = []
+    for who in bench.rulers.who:
+        readings = bench.rulers.read(who, flat)
+        start = 0
+        for case, each in zip(cases, pictures, strict=True):
+            part, start = readings[start : start + len(each)], start + len(each)
+            top = sorted(zip(bench.names, part.mean(0).tolist(), strict=True), key=lambda pair: -pair[1])[:5]
+            records.append(
+                {"method": method, "reader": who, "case": case.index, "kind": case.kind, "asked": str(case.asked)}
+                | {"measured": ", ".join(f"{name}={weight:.2f}" for name, weight in top)}
+                | measure(case.asked.over(bench.names), part)
+            )
+    return records
+
+
+def values(
+    records: Sequence[Mapping[str, Any]], method: str, reader: str, metric: str, kind: str = "all"
+) -> Float[np.ndarray, " c"]:
+    """A metric case by case, in the order of the cases."""
+    chosen = [r for r in records if r["method"] == method and r["reader"] == reader and kind in ("all", r["kind"])]
+    return np.array([r[metric] for r in sorted(chosen, key=lambda r: r["case"])])
+
+
+def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Intervals of every metric, and of DisTok minus each control, paired by case: figures[reader][kind]."""
+    methods = list(dict.fromkeys(r["method"] for r in records))
+    keys = [*METRICS, *(f"each_{key}" for key in METRICS)]
+    figures: dict[str, Any] = {}
+    for reader in dict.fromkeys(r["reader"] for r in records):
+        figures[reader] = {}
+        for kind in KINDS:
+            if not len(values(records, methods[0], reader, "kl", kind)):
+                continue
+            by = {m: {key: values(records, m, reader, key, kind) for key in keys} for m in methods}
+            figures[reader][kind] = {
+                "methods": {m: {key: bootstrap(by[m][key]) for key in keys} for m in methods},
+                "minus": {
+                    m: {key: bootstrap(by[DISTOK][key] - by[m][key]) for key in keys}
+                    for m in methods
+                    if m != DISTOK and DISTOK in by
+                },
+            }
+    return figures
+
+
+def tables(figures: Mapping[str, Any]) -> tuple[Table, ...]:
+    """For each reader the metrics over all cases, the KL by kind of case, and the paired differences."""
+    made = []
+    for reader in (name for name in ("evaluator", "labeler") if name in figures):
+        kinds = figures[reader]
+        every = kinds["all"]
+        rows = tuple((m, *(str(row[key]) for key in METRICS)) for m, row in every["methods"].items())
+        made.append(Table(f"Fidelity by the {reader}", ("method", *(_heading(key) for key in METRICS)), rows, NOTE))
+        parts = [kind for kind in KINDS[1:] if kind in kinds]
+        rows = tuple(
+            (m, *(str(kinds[kind]["methods"][m]["kl"]) for kind in parts), str(row["each_kl"]), str(row["each_js"]))
+            for m, row in every["methods"].items()
+        )
+        heads = ("method", *(f"KL, {kind}" for kind in parts), "KL of single pictures", "JS of single pictures")
+        made.append(Table(f"By kind of case, and picture by picture ({reader})", heads, rows))
+        rows = tuple((m, *(str(row[key]) for key in METRICS)) for m, row in every["minus"].items())
+        note = "Paired by case; an interval that does not hold 0 is a difference."
+        made.append(Table(f"DisTok minus each ({reader})", ("method", *(_heading(key) for key in METRICS)), rows, note))
+    return tuple(made)
+
+
+def _heading(key: str) -> str:
+    return f"{HEADINGS[key]} {'↑' if key in HIGHER_IS_BETTER else '↓'}"

@@ -1,0 +1,136 @@
+"""What is read from pictures, by the labeler and by the independent evaluator, and how far it lies from what was asked.
+
+Shapes: b pictures, s pictures of one case, k classes, f features.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from distok.distribution import js, kl, spearman
+from distok.errors import DistokError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from distok.labelers import Labeler
+    from distok.menagerie.evaluator import Evaluator, Reading
+
+EPSILON = 1e-6  # smoothing of both sides of a KL; see distok.distribution.kl
+FLOOR = 0.01  # a share below this is noise: ranks among such shares say nothing, so Spearman takes them as 0
+METRICS = ("kl", "kl_reverse", "js", "top1", "topk", "spearman")
+HEADINGS = {
+    "kl": "KL(asked‖measured)",
+    "kl_reverse": "KL(measured‖asked)",
+    "js": "JS",
+    "top1": "top-1 hit",
+    "topk": "top-k hit",
+    "spearman": "Spearman",
+}
+HIGHER_IS_BETTER = ("top1", "topk", "spearman")
+
+
+@dataclass(frozen=True)
+class Rulers:
+    """The two readers of pictures.
+
+    Attributes:
+        names: the classes, in the order of every reading.
+        labeler: the one that supervised the training; None measures with the evaluator alone.
+        evaluator: the independent one; None where a world has none.
+    """
+
+    names: tuple[str, ...]
+    labeler: "Labeler | None" = None
+    evaluator: "Evaluator | None" = None
+
+    def __post_init__(self) -> None:
+        """Refuse to measure with nothing, or with an evaluator of other classes."""
+        if self.labeler is None and self.evaluator is None:
+            raise DistokError("nothing to measure with; give a labeler or an evaluator")
+        if self.evaluator is not None:
+            from distok.menagerie.species import NAMES
+
+            strangers = [name for name in self.names if name not in NAMES]
+            if strangers:
+                raise DistokError(f"the evaluator reads the Menagerie's species and not {strangers[0]!r}; leave it out")
+
+    @property
+    def who(self) -> tuple[str, ...]:
+        """Which readers there are: labeler, evaluator."""
+        return tuple(name for name in ("labeler", "evaluator") if getattr(self, name) is not None)
+
+    def read(self, who: str, pictures: "Sequence[Image.Image]") -> Float[np.ndarray, "b k"]:
+        """Shares of the classes in each picture, by one reader; rows sum to 1."""
+        if who == "evaluator":
+            return self.look(pictures).mix
+        if self.labeler is None:
+            raise DistokError("there is no labeler; give one")
+        return self.labeler.probabilities(pictures, self.names).double().cpu().numpy()
+
+    def look(self, pictures: "Sequence[Image.Image] | np.ndarray") -> "Looks":
+        """All that the evaluator sees.
+
+        Raises:
+            DistokError: there is no evaluator.
+        """
+        if self.evaluator is None:
+            raise DistokError("this needs the independent evaluator; give its file with --evaluator")
+        return Looks.of(self.evaluator.read(pictures), self.names)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The evaluator's reading as arrays; see ``distok.menagerie.evaluator.Reading``. The mix is over the names asked."""
+
+    mix: Float[np.ndarray, "b k"]
+    style: Float[np.ndarray, "b styles"]
+    scene: Float[np.ndarray, "b scenes"]
+    accessory: Float[np.ndarray, "b accessories"]
+    creature: Float[np.ndarray, " b"]
+    features: Float[np.ndarray, "b f"]
+
+    @classmethod
+    def of(cls, reading: "Reading", names: Sequence[str]) -> "Looks":
+        """Take over a reading, its mix over ``names`` (renormalised where they are fewer than the species)."""
+        from distok.menagerie.species import NAMES
+
+        fields = {key: getattr(reading, key).double().cpu().numpy() for key in cls.__annotations__}
+        chosen = fields["mix"][:, [NAMES.index(name) for name in names]]
+        fields["mix"] = chosen / np.maximum(chosen.sum(1, keepdims=True), 1e-12)
+        return cls(**fields)
+
+
+def compare(asked: Float[np.ndarray, " k"], measured: Float[np.ndarray, " k"]) -> dict[str, float]:
+    """The measures of one reading against what was asked.
+
+    ``kl`` and ``kl_reverse`` in nats, both sides smoothed by ``EPSILON``; ``js`` in nats, at most ln 2; ``top1``: the largest
+    share is (one of) the heaviest asked; ``topk``: the k largest shares are exactly the k classes asked; ``spearman`` over all
+    classes, shares under ``FLOOR`` taken as 0, so that a perfect reading scores 1.
+    """
+    count = int((asked > 0).sum())
+    order = np.argsort(-measured, kind="stable")
+    heard = np.where(measured < FLOOR, 0.0, measured)
+    return {
+        "kl": kl(asked, measured, EPSILON),
+        "kl_reverse": kl(measured, asked, EPSILON),
+        "js": js(asked, measured),
+        "top1": float(asked[order[0]] >= asked.max() - 1e-9),
+        "topk": float((asked[order[:count]] > 0).all()),
+        "spearman": spearman(asked, heard) if heard.any() else 0.0,
+    }
+
+
+def measure(asked: Float[np.ndarray, " k"], readings: Float[np.ndarray, "s k"]) -> dict[str, float]:
+    """Compare the mean of a case's readings with what was asked; ``each_…`` is the mean over its single pictures."""
+    alone = [compare(asked, row) for row in readings]
+    return compare(asked, readings.mean(0)) | {f"each_{key}": float(np.mean([one[key] for one in alone])) for key in METRICS}
+
+
+def parents_within(asked: Mapping[str, float], shares: Float[np.ndarray, " k"], names: Sequence[str], top: int) -> bool:
+    """Whether every class asked for is among the ``top`` largest shares."""
+    largest = {names[i] for i in np.argsort(-shares, kind="stable")[:top]}
+    return set(asked) <= largest

@@ -1,0 +1,172 @@
+"""What a suite leaves on disk: JSON, CSV, a markdown table, pages of pictures, and one HTML page over all of it."""
+
+import csv
+import html
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distok.errors import DistokError
+from distok.evaluation.pictures import encode_png
+from distok.evaluation.statistics import Interval
+from distok.files import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+INDEX = "report.html"
+_MARGIN, _LABEL = 6, 190
+_PAPER, _INK = (250, 249, 246), (60, 56, 50)
+_STYLE = (
+    "body{font:15px/1.45 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#2b2823}"
+    "table{border-collapse:collapse;margin:1em 0;font-size:13px}"
+    "td,th{border-bottom:1px solid #ddd;padding:3px 9px;text-align:right}"
+    "td:first-child,th:first-child{text-align:left}img{max-width:100%}p{color:#666}"
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people: one heading a column, cells already as text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """As a markdown table under its title."""
+        lines = [self.columns, ("---",) * len(self.columns), *self.rows]
+        text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        return f"### {self.title}\n\n{text}\n" + (f"\n{self.note}\n" if self.note else "")
+
+    def html(self) -> str:
+        """As an HTML table under its title."""
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.columns)
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n" for row in self.rows)
+        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
+        return f"<h3>{html.escape(self.title)}</h3>\n<table><tr>{head}</tr>\n{body}</table>{note}\n"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a suite found.
+
+    Attributes:
+        suite: its name.
+        figures: all of it, as JSON-able values.
+        tables: for people.
+        records: one row a case, for the CSV file.
+        images: PNG or SVG files by name.
+    """
+
+    suite: str
+    figures: dict[str, Any]
+    tables: tuple[Table, ...]
+    records: Sequence[Mapping[str, Any]] = ()
+    images: Mapping[str, bytes] = field(default_factory=dict)
+
+    def save(self, out: Path) -> Path:
+        """Write ``SUITE.json``, ``.md``, ``.csv`` and the images into ``out``, then the page over all suites there."""
+        write_text(out / f"{self.suite}.json", json.dumps(plain(self.figures), indent=1, allow_nan=False) + "\n")
+        if self.records:
+            write_text(out / f"{self.suite}.csv", csv_text(self.records))
+        for name, data in self.images.items():
+            write_bytes(out / name, data)
+        parts = [f"## {self.suite}\n", *(table.markdown() for table in self.tables), *(f"![{n}]({n})\n" for n in self.images)]
+        write_text(out / f"{self.suite}.md", "\n".join(parts))
+        body = f"<h2>{self.suite}</h2>\n" + "".join(table.html() for table in self.tables)
+        body += "".join(f'<p><img src="{html.escape(name)}" alt="{html.escape(name)}"></p>\n' for name in self.images)
+        write_text(out / f"{self.suite}.html", body)
+        return write_index(out, self.suite)
+
+
+def write_index(out: Path, latest: str) -> Path:
+    """One page over every suite that ``out`` holds, the ``latest`` included."""
+    from distok.evaluation.suites import SUITES
+
+    held = [name for name in SUITES if name == latest or (out / f"{name}.html").is_file()]
+    body = "\n".join((out / f"{name}.html").read_text(encoding="utf-8") for name in held)
+    head = f'<!doctype html><meta charset="utf-8"><title>DisTok: evaluation</title><style>{_STYLE}</style>'
+    return write_text(out / INDEX, f"{head}\n<h1>DisTok: evaluation</h1>\n{body}")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: intervals and mappings as objects, NumPy numbers as numbers, what is not finite as null."""
+    if isinstance(value, Interval):
+        return {"mean": plain(value.mean), "low": plain(value.low), "high": plain(value.high)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
+    """Records as CSV, one column a key of the first; numbers to six digits."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    columns = list(records[0])
+    writer.writerow(columns)
+    for record in records:
+        writer.writerow(f"{record[key]:.6g}" if isinstance(record[key], float) else record[key] for key in columns)
+    return buffer.getvalue()
+
+
+def grid(rows: "Mapping[str, Sequence[Image.Image]]", captions: Sequence[str], cell: int = 128) -> bytes:
+    """A PNG page: one labelled row of pictures a key, one caption a column."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font, small = ImageFont.load_default(size=15), ImageFont.load_default(size=12)
+    width, top = _LABEL + len(captions) * (cell + _MARGIN), 50
+    page = Image.new("RGB", (width, top + len(rows) * (cell + _MARGIN)), _PAPER)
+    draw = ImageDraw.Draw(page)
+    for column, caption in enumerate(captions):
+        draw.multiline_text((_LABEL + column * (cell + _MARGIN) + 2, 4), caption, _INK, small, spacing=1)
+    for row, (label, pictures) in enumerate(rows.items()):
+        y = top + row * (cell + _MARGIN)
+        draw.multiline_text((_MARGIN, y + cell // 3), _wrap(label), _INK, font)
+        for column, picture in enumerate(pictures):
+            fitted = picture.convert("RGB").resize((cell, cell), Image.Resampling.LANCZOS)
+            page.paste(fitted, (_LABEL + column * (cell + _MARGIN), y))
+    return encode_png(page)
+
+
+def chart(draw: Any, columns: int, title: str) -> bytes:
+    """A PNG of ``columns`` plots side by side, filled by ``draw(axes)``.
+
+    Raises:
+        DistokError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise DistokError("plots need matplotlib; install it with: pip install 'distok[report]'") from None
+    figure = Figure(figsize=(3.4 * columns, 3.7), layout="constrained")
+    draw(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
+    figure.suptitle(title, fontsize=10)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def number(value: float) -> str:
+    """A figure with three digits after the point; whole numbers without."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def share(value: float) -> str:
+    """A share in per cent."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.1%}"
+
+
+def _wrap(label: str, width: int = 20) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(label, width))

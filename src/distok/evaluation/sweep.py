@@ -1,0 +1,87 @@
+"""One weight swept from 0 to 1: the measured curve.
+
+Shapes: w weights, k classes.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from distok.distribution import Distribution
+from distok.evaluation.cases import ARTIST, DISTOK, METHODS, STRIDE, Bench, Case, artist_pictures, shoot
+from distok.evaluation.report import Result, Table, chart, grid, number
+from distok.evaluation.statistics import bootstrap
+
+CONTROL = "mean of tokens"
+COLOURS = {DISTOK: "#c2410c", CONTROL: "#2563eb", ARTIST: "#6b7280"}
+
+
+def sweep(bench: Bench, seeds: int = 10, pairs: int = 4, points: int = 11) -> Result:
+    """Sweep the first class's weight in a few held-out pairs, for DisTok, the mean of tokens and the artist.
+
+    Args:
+        bench: what to measure, and with what.
+        seeds: pictures a point.
+        pairs: how many pairs.
+        points: weights from 0 to 1.
+    """
+    candidates = [case for case in bench.cases if case.kind == "pair"]
+    chosen = [candidates[i].asked.names for i in np.linspace(0, len(candidates) - 1, min(pairs, len(candidates))).astype(int)]
+    weights = np.linspace(0, 1, points)
+    records, rows = [], {}
+    for number_, (first, second) in enumerate(chosen):
+        cases = [_point(STRIDE + number_, first, second, float(weight)) for weight in weights]
+        pictures = {m: shoot(bench, METHODS[m], cases, seeds, f"sweep: {first} and {second}, {m}") for m in (DISTOK, CONTROL)}
+        rows[f"{second} → {first}"] = [each[0] for each in pictures[DISTOK]]
+        if bench.has_artist:
+            pictures[ARTIST] = [artist_pictures(case.asked, case.seeds(seeds)) for case in cases]
+        for method, each in pictures.items():
+            records += _read(bench, method, (first, second), weights, each)
+    methods = list(dict.fromkeys(r["method"] for r in records))
+    reader = bench.rulers.who[-1]
+    figures = {who: {m: _error(records, m, who) for m in methods} for who in bench.rulers.who}
+    lines = tuple((m, *(str(figures[who][m]) for who in bench.rulers.who)) for m in methods)
+    note = "|measured − asked| of the swept class, mean over pairs and weights with 95 % bootstrap interval."
+    table = Table("One weight swept", ("method", *(f"error by the {who} ↓" for who in bench.rulers.who)), lines, note)
+    plot = chart(lambda axes: _plot(axes, records, reader), len(chosen), f"asked against measured weight, by the {reader}")
+    page = grid(rows, [number(weight)[:4] for weight in weights])
+    return Result("sweep", figures, (table,), records, {"sweep-curves.png": plot, "sweep.png": page})
+
+
+def _point(index: int, first: str, second: str, weight: float) -> Case:
+    # All points of a pair have the same seeds: along the sweep only the weight changes.
+    if weight in (0.0, 1.0):
+        return Case(index, "sweep", Distribution((first if weight else second,), (1.0,)))
+    return Case(index, "sweep", Distribution((first, second), (weight, 1 - weight)))
+
+
+def _read(bench: Bench, method: str, pair: tuple[str, str], weights: np.ndarray, pictures: list) -> list[dict[str, Any]]:
+    columns = [bench.names.index(name) for name in pair]
+    records = []
+    for who in bench.rulers.who:
+        for weight, each in zip(weights, pictures, strict=True):
+            measured = bench.rulers.read(who, each)[:, columns]
+            spread = bootstrap(measured[:, 0])
+            records.append(
+                {"pair": "/".join(pair), "method": method, "reader": who, "asked": float(weight), "measured": spread.mean}
+                | {"low": spread.low, "high": spread.high, "other": float(measured[:, 1].mean())}
+            )
+    return records
+
+
+def _error(records: list[dict[str, Any]], method: str, reader: str) -> Any:
+    return bootstrap([abs(r["measured"] - r["asked"]) for r in records if (r["method"], r["reader"]) == (method, reader)])
+
+
+def _plot(axes: Any, records: list[dict[str, Any]], reader: str) -> None:
+    for axis, pair in zip(axes, dict.fromkeys(r["pair"] for r in records), strict=True):
+        axis.plot([0, 1], [0, 1], color="#d6d3d1", linewidth=1)
+        for method, colour in COLOURS.items():
+            rows = [r for r in records if (r["pair"], r["method"], r["reader"]) == (pair, method, reader)]
+            x = [r["asked"] for r in rows]
+            axis.plot(x, [r["measured"] for r in rows], color=colour, label=method)
+            axis.fill_between(x, [r["low"] for r in rows], [r["high"] for r in rows], color=colour, alpha=0.15, linewidth=0)
+        axis.set_xlabel(f"asked weight of {pair.split('/')[0]}, rest {pair.split('/')[1]}", fontsize=8)
+        axis.tick_params(labelsize=8)
+    axes[0].set_ylabel("measured weight", fontsize=8)
+    axes[0].legend(fontsize=7, frameon=False)
