@@ -4,7 +4,7 @@ import torch
 
 import distok
 from distok.api import Creator, slug
-from distok.checkpoints import check_device, known_names, locate, read_names
+from distok.checkpoints import check_device, known_names, locate, read_names, shipped
 from distok.errors import DistokError
 from tests import edge, tiny
 
@@ -163,6 +163,13 @@ def test_devices():
         check_device("toaster")
     with pytest.raises(DistokError, match="device 'cuda:99' is not here"):
         check_device("cuda:99")
+
+
+def test_a_part_of_the_menagerie_that_is_not_there_says_how_to_get_it():
+    with pytest.raises(
+        DistokError, match=r"the Menagerie's dragon is not at .*; reinstall distok, or build it with 'distok world train'"
+    ):
+        shipped("dragon")
 
 
 def test_slugs_are_file_names():

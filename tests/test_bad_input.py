@@ -89,6 +89,11 @@ def test_mixes(refuse, mix, message):
         (["train", "--set", "steps", "--out", "run"], "--set 'steps' has no value; write it as name=value"),
         (["train", "--set", "colour=1", "--out", "run"], "there is no training setting 'colour'"),
         (["train", "--preset", "huge", "--out", "run"], "there is no training preset 'huge'"),
+        (["world", "draw", "pgi"], "unknown class 'pgi'; did you mean 'pig'"),
+        (["world", "draw", "pig", "--scene", "mars"], "unknown scene 'mars'; the artist knows meadow"),
+        (["world", "draw", "pig", "--size", 33], "the artist draws sides that are multiples of 32, not 33; try 32"),
+        (["world", "train", "--stage", "dreams", "--out", "run"], "there is no stage 'dreams'; choose from"),
+        (["evaluate", "nonsense", "--out", "report"], "unknown suite 'nonsense'; choose world, fidelity"),
         (["nonsense"], "No such command 'nonsense'; see 'distok --help'"),
     ],
 )

@@ -200,6 +200,39 @@ def test_names_with_brackets_are_no_markup(distok_command, parts):
     assert "a[b]" in out
 
 
+def test_the_artist_draws_a_mix_the_same_each_time(distok_command):
+    words = [
+        "world",
+        "draw",
+        "pig=0.5, cow=0.5",
+        "-n",
+        2,
+        "--seed",
+        4,
+        "--style",
+        "watercolor",
+        "--scene",
+        "beach",
+        "--out",
+        "art",
+    ]
+    status, out, _ = distok_command(*words)
+    assert (status, out.split()) == (0, ["art/pig50-cow50-watercolor-beach-4.png", "art/pig50-cow50-watercolor-beach-5.png"])
+    first = [pixels(path) for path in out.split()]
+    assert np.abs(first[0] - first[1]).max() > 0
+    distok_command(*words)
+    assert np.array_equal(pixels(out.split()[0]), first[0])
+
+
+def test_report_tables_are_shown_as_they_are(capsys):
+    from distok.cli import output
+    from distok.evaluation.report import Table
+
+    output.show_tables([Table("A [b] title", ("figure", "value"), (("KL [x]", "0.3"),), "a note")])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:4] == [["A", "[b]", "title"], ["figure", "value"], ["KL", "[x]", "0.3"], ["a", "note"]]
+
+
 def test_doctor_tells_versions_and_what_is_missing(distok_command):
     status, out, _ = distok_command("doctor", "--json")
     record = json.loads(out)

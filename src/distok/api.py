@@ -241,7 +241,8 @@ class Creator:
 
         with torch.no_grad():
             token = self.model.decode(torch.tensor([z], dtype=torch.float32))
-        made = {"backend": self.label, "backend_hash": self.backend.hash, "model_hash": self.model_hash, "version": _version()}
+        made = {"backend": self.label, "backend_hash": self.backend.hash, "model_hash": self.model_hash}
+        made |= {"names_hash": self.names_hash, "version": _version()}
         return Concept(name, {self.backend.encoder_key: token}, distribution, tuple(z), made | provenance)
 
     def _render(

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from distok.api import Progress
     from distok.distribution import Distribution
+    from distok.evaluation import report
 
 _BAR = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -52,6 +53,20 @@ def command(*words: object) -> str:
     from rich.markup import escape
 
     return escape(shlex.join(["distok", *map(str, words)]))
+
+
+def show_tables(tables: "Iterable[report.Table]") -> None:
+    """Print the tables of a report, each under its title."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for each in tables:
+        table = Table(title=Text(each.title), caption=Text(each.note) if each.note else None, title_justify="left", box=None)
+        for column in each.columns:
+            table.add_column(Text(column))
+        for row in each.rows:
+            table.add_row(*map(Text, row))
+        show(table, "")
 
 
 @contextmanager
