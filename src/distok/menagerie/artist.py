@@ -33,6 +33,8 @@ _SHAPES = {
     "rear": parts_body.REARS,
 }
 _MIRRORED = ("arms", "legs")
+# Small zones are drawn larger than their shapes say: (scale, x and y that stay where they are, shift down).
+_ENLARGED = {"eyes": (1.28, 0.0, -9.0, -0.6), "mouth": (1.3, 0.0, 2.0, 1.4), "legs": (1.22, 5.0, 29.0, 0.4), "snout": (0.94, 0.0, -4.0, -0.4)}
 _FIXED = {"ink": PALETTE["ink"], "white": (250, 250, 250)}
 
 
@@ -143,7 +145,6 @@ class _Painter:
         canvas.scale(self.body_scale, 1)
         canvas.translate(0, -15)
         self._zone("rear", sway=float(rng.normal(0, 2.5)))
-        self._zone("legs")
         torso = self.parts["torso"]
         self._layer(Layer(parts_body.TORSOS[torso.shape]), torso)
         self._clipped(
@@ -151,6 +152,7 @@ class _Painter:
             torso,
             [(parts_body.COATS[torso.coat], torso), (parts_body.BELLIES[self.parts["belly"].shape], self.parts["belly"])],
         )
+        self._zone("legs")
         self._zone("arms", sway=float(rng.normal(0, 5)))
         canvas.restore()
         for name in ("blue scarf", "bow tie"):
@@ -168,7 +170,7 @@ class _Painter:
         outline = parts_head.HEADS[head.shape]
         self._layer(Layer(outline), head)
         self._clipped(outline, head, [(parts_head.MASKS[self.parts["mask"].shape], self.parts["mask"])])
-        for zone in ("crown", "mouth", "snout", "eyes"):
+        for zone in ("crown", "snout", "mouth", "eyes"):
             self._zone(zone)
         for name in ("glasses", "red hat"):
             self._accessory(name)
@@ -188,6 +190,10 @@ class _Painter:
             self.canvas.scale(side, 1)
             if sway:
                 self.canvas.rotate(sway, 9, 12)
+            if zone in _ENLARGED:
+                scale, x, y, down = _ENLARGED[zone]
+                self.canvas.translate(x * (1 - scale), y * (1 - scale) + down)
+                self.canvas.scale(scale, scale)
             for layer in layers:
                 self._layer(layer, part)
             self.canvas.restore()

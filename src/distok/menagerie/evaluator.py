@@ -34,7 +34,9 @@ class EvaluatorSettings:
 
     side: int = 64
     widths: tuple[int, ...] = (40, 80, 160, 256)
-    features: int = 384
+    pyramid: int = 96
+    looks: int = 3
+    features: int = 256
 
     def __post_init__(self) -> None:
         if self.side % 16:
@@ -73,44 +75,68 @@ class Reading:
     features: Float[Tensor, "b f"]
 
 
+class _ZoneHeads(nn.Module):
+    """For each zone, where to look (learned maps over the picture, the creature stands frontal) and who it is."""
+
+    def __init__(self, channels: int, cells: int, looks: int) -> None:
+        super().__init__()
+        self.maps = nn.Parameter(torch.randn(len(ZONES) * looks, cells) * 0.5)
+        self.weight = nn.Parameter(torch.randn(len(ZONES), looks * channels, len(NAMES)) / (looks * channels) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(len(ZONES), 1, len(NAMES)))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b z k"], Float[Tensor, "b zc"]]:
+        """Logits of every zone's parent, and the pooled features they come from."""
+        seen = torch.einsum("mp,bcp->bmc", self.maps.softmax(-1).to(x.dtype), x.flatten(2))
+        seen = seen.unflatten(1, (len(ZONES), -1)).flatten(2)
+        return torch.baddbmm(self.bias, seen.transpose(0, 1).float(), self.weight).transpose(0, 1), seen.flatten(1)
+
+
 class Evaluator(nn.Module):
-    """A small residual network with a head for each zone; the mix is the mean of the zones' parents, then refined."""
+    """A small residual network with a pyramid and a head for each zone; the mix is the mean of the zones' parents, refined."""
 
     def __init__(self, settings: EvaluatorSettings | None = None) -> None:
         super().__init__()
         self.settings = settings or EvaluatorSettings()
-        widths = self.settings.widths
+        widths, channels = self.settings.widths, self.settings.pyramid
         self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
         blocks: list[nn.Module] = []
         for i, width in enumerate(widths):
             blocks += [_Block(widths[max(0, i - 1)], width, 1 if i == 0 else 2), _Block(width, width, 1)]
         self.trunk = nn.Sequential(*blocks)
-        grid = self.settings.side // 2 ** len(widths)
-        self.neck = nn.Sequential(
-            nn.Linear(widths[-1] * grid * grid, self.settings.features), nn.LayerNorm(self.settings.features), nn.ReLU()
-        )
-        self.zone_head = nn.Linear(self.settings.features, len(ZONES) * len(NAMES))
+        self.laterals = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in widths[1:]])
+        self.blend = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
+        self.zone_heads = _ZoneHeads(channels, (self.settings.side // 4) ** 2, self.settings.looks)
+        pooled = len(ZONES) * self.settings.looks * channels
+        self.neck = nn.Sequential(nn.Linear(pooled, self.settings.features), nn.LayerNorm(self.settings.features), nn.ReLU())
         self.mix_head = nn.Linear(self.settings.features, len(NAMES))
         self.sharpness = nn.Parameter(torch.tensor(1.0))
-        self.style_head = nn.Linear(self.settings.features, len(STYLE_NAMES))
-        self.scene_head = nn.Linear(self.settings.features, len(SCENE_NAMES))
-        self.accessory_head = nn.Linear(self.settings.features, len(ACCESSORY_NAMES))
-        self.creature_head = nn.Linear(self.settings.features, 1)
+        coarse = widths[-1] * (self.settings.side // 2 ** len(widths)) ** 2
+        self.look_heads = nn.Linear(coarse, len(STYLE_NAMES) + len(SCENE_NAMES) + len(ACCESSORY_NAMES) + 1)
 
     def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> dict[str, Tensor]:
         """Logits of every head, and the features, for pixels in 0..1."""
-        x = self.trunk(self.stem((pixels - 0.5) * 4))
-        features = self.neck(x.flatten(1))
-        zones = self.zone_head(features).unflatten(1, (len(ZONES), len(NAMES)))
+        x = self.stem((pixels - 0.5) * 4)
+        levels = []
+        for i, block in enumerate(self.trunk):
+            x = block(x)
+            if i % 2 and i > 1:
+                levels.append(x)
+        y = self.laterals[-1](levels[-1])
+        for level, lateral in zip(levels[-2::-1], list(self.laterals)[-2::-1], strict=True):
+            y = F.interpolate(y, scale_factor=2, mode="nearest") + lateral(level)
+        zones, seen = self.zone_heads(self.blend(y))
+        features = self.neck(seen)
         shares = zones.softmax(-1).mean(1)
+        sizes = (len(STYLE_NAMES), len(SCENE_NAMES), len(ACCESSORY_NAMES), 1)
+        style, scene, accessory, creature = self.look_heads(levels[-1].flatten(1)).split(sizes, -1)
         return {
             "features": features,
             "zones": zones,
             "mix": self.sharpness * torch.log(shares + 1e-4) + self.mix_head(features),
-            "style": self.style_head(features),
-            "scene": self.scene_head(features),
-            "accessory": self.accessory_head(features),
-            "creature": self.creature_head(features)[:, 0],
+            "style": style,
+            "scene": scene,
+            "accessory": accessory,
+            "creature": creature[:, 0],
         }
 
     @torch.inference_mode()
@@ -155,6 +181,6 @@ class Evaluator(nn.Module):
         if tuple(json.loads(metadata["names"])) != NAMES:
             raise DistokError(f"{path} was trained on other species; train it again with `distok world train`")
         settings = json.loads(metadata["evaluator"])
-        model = cls(EvaluatorSettings(settings["side"], tuple(settings["widths"]), settings["features"]))
+        model = cls(EvaluatorSettings(**{**settings, "widths": tuple(settings["widths"])}))
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
         return model.eval()

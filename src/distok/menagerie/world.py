@@ -35,7 +35,7 @@ Progress = Callable[[str, int, int | None], None]
 
 EVALUATOR = Schedule(2800, 2e-3, warmup=100, cooldown=0.5, weight_decay=0.02)
 VAE = Schedule(7000, 2e-3, warmup=100, cooldown=0.4, weight_decay=0.0)
-CLIP = Schedule(1100, 1e-3, warmup=150, cooldown=0.5, weight_decay=0.05)
+CLIP = Schedule(750, 1e-3, warmup=150, cooldown=0.5, weight_decay=0.05)
 DENOISER = Schedule(40_000, 1e-3, warmup=300, cooldown=0.2, weight_decay=0.0, ema=0.999)
 
 
@@ -92,9 +92,9 @@ class World:
 
     def bank(self) -> None:
         """Encode the pictures the denoiser learns from."""
-        _, tokenizer = self.clip()
+        source = self.source(404)
         report = (lambda done, total: self.callback("bank", done, total)) if self.callback else None
-        build_bank(self.out / "bank", self.vae(), tokenizer, self.recipe.pictures, self.source(404), report)
+        build_bank(self.out / "bank", self.vae(), make_tokenizer(tuple(source.words)), self.recipe.pictures, source, report)
 
     def denoiser(self) -> nn.Module:
         """The U-Net under the frozen text encoder."""
@@ -121,10 +121,10 @@ class World:
         clip, tokenizer = self.clip()
         text = text_tower(clip)
         scheduler = DPMSolverMultistepScheduler(
-            beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing"
+            beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing", steps_offset=1
         )
         pipeline = StableDiffusionPipeline(
-            self.vae().float(), text, tokenizer, self.denoiser().float(), scheduler, None, None, requires_safety_checker=False
+            self.vae().half(), text, tokenizer, self.denoiser().half(), scheduler, None, None, requires_safety_checker=False
         )
         folder = self.out / "pipeline"
         pipeline.save_pretrained(folder)
