@@ -9,7 +9,7 @@ import pytest
 from tests import tiny
 
 
-def save_model(path: Path, backend) -> Path:
+def save_model(path: Path, backend, names: tuple[str, ...] = tiny.NAMES) -> Path:
     """An untrained DisTok for ``backend``, as a training run leaves it."""
     import torch
 
@@ -18,8 +18,8 @@ def save_model(path: Path, backend) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = DisTok(DisTokSettings(backend.token_dim, latent_dim=4, hidden_dim=16))
-    model.fit_tokens(backend.name_tokens(tiny.NAMES))
-    return model.save(path, {"names": json.dumps(tiny.NAMES), "backend": backend.hash})
+    model.fit_tokens(backend.name_tokens(names))
+    return model.save(path, {"names": json.dumps(names), "backend": backend.hash})
 
 
 class CommandLine:

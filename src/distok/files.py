@@ -72,7 +72,7 @@ def read_tensors(path: str | Path) -> "tuple[dict[str, torch.Tensor], dict[str, 
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise DistokError(f"{path} is not a readable safetensors file ({error}); it may be truncated: make or copy it again") from None
+        raise DistokError(f"{path} is not a readable safetensors file ({error}); copy it or make it again") from None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from distok.api import Creation, Creator
     from distok.concept import Concept, Recipe
 
-MIX_HELP = 'The mix, like "pig=0.55, sheep=0.25, snake=0.2".'
+EXAMPLE = '"pig=0.55, sheep=0.25, snake=0.2"'
 
 
 def create(
-    mix: Annotated[str | None, typer.Argument(help=MIX_HELP, show_default=False)] = None,
+    mix: Annotated[str | None, typer.Argument(help=f"The mix, like {EXAMPLE}.", show_default=False)] = None,
     prompt: options.Prompt = None,
     n: Annotated[int, typer.Option("-n", help="How many pictures.")] = 4,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the first picture; the next ones count up.")] = None,
@@ -38,14 +38,11 @@ def create(
 
     A picture carries its recipe: --from-picture makes it again, or puts the same creature into another --prompt.
     """
-    from distok.api import PROMPT, check_count, check_prompt
+    from distok import api
     from distok.cli import output
-    from distok.errors import DistokError
+    from distok.gallery import save_creation
 
-    if sum(given is not None for given in (mix, concept, from_picture)) != 1:
-        raise DistokError(
-            'say what to make: a mix like "pig=0.55, sheep=0.25, snake=0.2", or --concept FILE, or --from-picture PNG'
-        )
+    _check_source(mix, concept, from_picture)
     recipe = _recipe(from_picture)
     settings: dict[str, Any] = {
         "steps": steps,
@@ -55,28 +52,31 @@ def create(
     }
     if recipe is not None:
         settings = {key: getattr(recipe, key) if value is None else value for key, value in settings.items()}
-    prompt = prompt if prompt is not None else recipe.prompt if recipe else PROMPT
+    prompt = prompt if prompt is not None else recipe.prompt if recipe else api.PROMPT
     seed = seed if seed is not None else recipe.seed if recipe else 0
-    check_prompt(prompt)
-    check_count(n)
+    api.check_prompt(prompt)
+    api.check_count(n)
     _check_mix(mix, model, backend, labeler, any_words)
     saved = _load(concept)
 
     with output.waiting("opening the models"):
-        from distok import api
-
         creator = api.open(backend, model, labeler, device)
         token = saved or (creator.concept_of(recipe) if recipe else creator.concept(mix or "", any_words))
     folder = _claim(creator, token, prompt, seed, settings, out, force)
     with output.progress("drawing") as callback:
         creation = creator.create(token, prompt, n, seed, callback=callback, **settings)
-    from distok.gallery import save_creation
-
     record = save_creation(creation, folder)
     if as_json:
         output.print_json(record)
     else:
         _show(creation, record, folder)
+
+
+def _check_source(*sources: object) -> None:
+    from distok.errors import DistokError
+
+    if sum(source is not None for source in sources) != 1:
+        raise DistokError(f"say what to make: a mix like {EXAMPLE}, or --concept FILE, or --from-picture PNG; one of them")
 
 
 def _recipe(path: Path | None) -> "Recipe | None":

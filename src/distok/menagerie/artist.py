@@ -34,7 +34,12 @@ _SHAPES = {
 }
 _MIRRORED = ("arms", "legs")
 # Small zones are drawn larger than their shapes say: (scale, x and y that stay where they are, shift down).
-_ENLARGED = {"eyes": (1.28, 0.0, -9.0, -0.6), "mouth": (1.3, 0.0, 2.0, 1.4), "legs": (1.22, 5.0, 29.0, 0.4), "snout": (0.94, 0.0, -4.0, -0.4)}
+_ENLARGED = {
+    "eyes": (1.28, 0.0, -9.0, -0.6),
+    "mouth": (1.3, 0.0, 2.0, 1.4),
+    "snout": (0.94, 0.0, -4.0, -0.4),
+    "legs": (1.22, 5.0, 29.0, 0.4),
+}
 _FIXED = {"ink": PALETTE["ink"], "white": (250, 250, 250)}
 
 
