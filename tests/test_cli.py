@@ -288,7 +288,7 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(distok_command, world):
     assert "the Menagerie lacks its labeler, model: reinstall distok, or build it with 'distok world train'" in out
 
 
-def test_output_survives_a_terminal_without_our_signs(parts, tmp_path):
-    done = script("create", MIX, "-n", 1, *parts, cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "KL(asked ? measured)" in done.stdout
+def test_output_survives_a_terminal_without_our_signs():
+    done = script("doctor", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1].startswith("?")  # a tick or a cross
