@@ -121,7 +121,7 @@ def test_concept_files(refuse, tmp_path):
         "create", "--concept", wide
     )
     wide.write_bytes(wide.read_bytes()[:-100])
-    assert "it may be truncated: make or copy it again" in refuse("create", "--concept", wide)
+    assert "copy it or make it again" in refuse("create", "--concept", wide)
 
 
 def test_things_that_are_no_pictures(refuse, tmp_path):
