@@ -38,7 +38,7 @@ class ClipStage:
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy both ways, with equal captions sharing the target."""
         x = batch["pixels"].permute(0, 3, 1, 2).float().div(127.5).sub(1)
-        x = _jitter(x, generator(self.seed, "augment", step))
+        x = jitter(x, generator(self.seed, "augment", step))
         ids = batch["ids"]
         length = int((ids != ids[:, -1:]).sum(1).max()) + 1
         out = self.model(input_ids=ids[:, :length], pixel_values=x)
@@ -53,7 +53,8 @@ class ClipStage:
         return loss, {"contrastive": float(loss.detach()), "top1": float(right), "scale": float(scale.detach().exp())}
 
 
-def _jitter(x: Tensor, random: torch.Generator) -> Tensor:
+def jitter(x: Tensor, random: torch.Generator) -> Tensor:
+    """Small shifts, zooms, noise and changes of light, so that the image tower reads creatures and not positions."""
     n = len(x)
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = torch.rand(n, generator=random) * 0.12 + 0.94

@@ -1,7 +1,7 @@
 """``distok world train``: the whole text-to-image world from nothing, stage by stage, resumable after a kill at any point.
 
-Stages: evaluator (the instrument, first), vae, clip (text encoder and labeler), bank (encoded pictures), denoiser,
-assemble (an ordinary diffusers pipeline directory). With a person's own pictures the evaluator is left out: it is an
+Stages: evaluator (the instrument, first), vae, clip (text encoder and image tower), labeler (the image tower goes on
+learning), bank (encoded pictures), denoiser, assemble (an ordinary diffusers pipeline directory). With a person's own pictures the evaluator is left out: it is an
 instrument for the artist's zones.
 """
 
@@ -28,14 +28,16 @@ from distok.menagerie.stage import Runner, Schedule
 from distok.menagerie.stage_clip import ClipStage
 from distok.menagerie.stage_denoiser import DenoiserStage, make_unet
 from distok.menagerie.stage_evaluator import EvaluatorStage
+from distok.menagerie.stage_labeler import LabelerStage
 from distok.menagerie.stage_vae import LATENT_CHANNELS, VaeStage, make_vae, measure_scale
 
-STAGES = ("evaluator", "vae", "clip", "bank", "denoiser", "assemble")
+STAGES = ("evaluator", "vae", "clip", "labeler", "bank", "denoiser", "assemble")
 Progress = Callable[[str, int, int | None], None]
 
 EVALUATOR = Schedule(2800, 2e-3, warmup=100, cooldown=0.5, weight_decay=0.02)
 VAE = Schedule(7000, 2e-3, warmup=100, cooldown=0.4, weight_decay=0.0)
 CLIP = Schedule(750, 1e-3, warmup=150, cooldown=0.5, weight_decay=0.05)
+LABELER = Schedule(1000, 1e-3, warmup=50, cooldown=0.6, weight_decay=0.05)
 DENOISER = Schedule(40_000, 1e-3, warmup=300, cooldown=0.2, weight_decay=0.0, ema=0.999)
 
 
@@ -46,6 +48,7 @@ class Recipe:
     evaluator: Schedule = EVALUATOR
     vae: Schedule = VAE
     clip: Schedule = CLIP
+    labeler: Schedule = LABELER
     denoiser: Schedule = DENOISER
     pictures: int = 45_056
     batch: int = 64
@@ -84,11 +87,19 @@ class World:
         return model
 
     def clip(self) -> tuple[nn.Module, object]:
-        """Text encoder and labeler in one contrastive model, and the tokenizer."""
+        """Text encoder and image tower in one contrastive model, and the tokenizer."""
         source = self.source(303)
         tokenizer = make_tokenizer(tuple(source.words))
         torch.manual_seed(self.recipe.seed)
         return self._run(ClipStage(make_clip(tokenizer), tokenizer, source), self.recipe.clip), tokenizer
+
+    def labeler(self) -> nn.Module:
+        """The contrastive model with an image tower that went on learning; without class names it is left as it was."""
+        clip, tokenizer = self.clip()
+        source = self.source(404)
+        if not source.names:
+            return clip
+        return self._run(LabelerStage(clip, tokenizer, source), self.recipe.labeler)
 
     def bank(self) -> None:
         """Encode the pictures the denoiser learns from."""
@@ -110,7 +121,7 @@ class World:
             vae.config.scaling_factor,
             tokenizer.eos_token_id,
             empty,
-            batch_size=self.recipe.batch,
+            batch_size=self.recipe.batch // 2,
         )
         return self._run(stage, self.recipe.denoiser, workers=0)
 
@@ -131,7 +142,8 @@ class World:
         save_projection(clip, folder / "text_encoder")
         settings = {"steps": self.recipe.steps, "guidance_scale": self.recipe.guidance_scale, "size": 128}
         write_text(folder / "distok.json", json.dumps(settings, indent=1))
-        save_labeler(clip, tokenizer, self.out / "labeler", temperature=1 / float(clip.logit_scale.exp()))
+        labeler = self.labeler()
+        save_labeler(labeler, tokenizer, self.out / "labeler", temperature=1 / float(labeler.logit_scale.exp()))
         names = self.source(0).names
         if names:
             write_text(self.out / "names.txt", "\n".join(names) + "\n")
