@@ -20,7 +20,7 @@ from distok.evaluation.pictures import Darkroom, Shot
 from distok.evaluation.readings import Rulers
 from distok.evaluation.report import csv_text, grid, plain
 from distok.evaluation.reuse import compare_looks, reuse
-from distok.evaluation.speed import speed
+from distok.evaluation.speed import _call, speed
 from distok.evaluation.sweep import sweep
 from distok.model import DisTok, DisTokSettings
 from tests.edge import CommandLine, save_model
@@ -307,8 +307,8 @@ def test_speed_times_pictures_and_commands(bench, pipeline_folder, model_file, l
         "speed: seconds, distok --help",
     }
     assert all(value > 0 for value in figures.values())
-    with pytest.raises(DistokError, match="'distok create' failed"):
-        speed(bench, ("--backend", "/nowhere"), repeats=1, batch=1)
+    with pytest.raises(DistokError, match="'distok nonsense' failed"):
+        _call(["nonsense"])
 
 
 def test_a_suite_by_name_resumes_and_reports(pipeline_folder, model_file, labeler_folder, tmp_path):

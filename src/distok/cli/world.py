@@ -40,6 +40,22 @@ def draw(
 
 
 @app.command()
+def sheet(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path("sheets"),
+) -> None:
+    """Have the artist draw contact sheets: all species, and what prompts can name."""
+    from distok import menagerie
+    from distok.cli import output
+    from distok.concept import write_picture
+
+    menagerie.need_artist()
+    from distok.menagerie.sheet import looks_sheet, species_sheet
+
+    for name, picture in (("species", species_sheet()), ("looks", looks_sheet())):
+        output.show(output.bold(write_picture(out / f"{name}.png", picture)))
+
+
+@app.command()
 def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the run; run again to resume.")],
     stage: Annotated[list[str] | None, typer.Option("--stage", help="Only this stage (may be given again).")] = None,

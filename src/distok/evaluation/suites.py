@@ -178,9 +178,8 @@ def _check(suite: str, seeds: int, cases: int | None, steps: int | None) -> None
     known = (*SUITES, "all")
     if suite not in known:
         near = difflib.get_close_matches(suite, known, n=1)
-        raise DistokError(
-            f"unknown suite '{suite[:40]}'; " + (f"did you mean '{near[0]}'?" if near else f"choose {', '.join(known)}")
-        )
+        hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(known)}"
+        raise DistokError(f"unknown suite '{suite[:40]}'; {hint}")
     if not 1 <= seeds <= STRIDE // 2:
         raise DistokError(f"seeds is {seeds}; ask for 1 to {STRIDE // 2} pictures a case")
     if cases is not None and cases < 2:

@@ -13,6 +13,16 @@ def home() -> Path:
     return Path(__file__).parent.parent / "assets" / "menagerie"
 
 
+def need_artist() -> None:
+    """Refuse, with the remedy, where the drawing library is not installed."""
+    from importlib.util import find_spec
+
+    from distok.errors import DistokError
+
+    if find_spec("skia") is None:
+        raise DistokError("drawing needs skia-python; install it with: pip install 'distok[world]'")
+
+
 def draw(
     weights: Mapping[str, float],
     seed: int = 0,
@@ -27,13 +37,10 @@ def draw(
         DistokError: an unknown species, style, scene or accessory, more than one accessory, a size that is no multiple of
             32, or the drawing library is not installed.
     """
-    from distok.errors import DistokError
-
-    try:
-        import skia  # noqa: F401
-    except ImportError:
-        raise DistokError("drawing needs skia-python; install it with: pip install 'distok[world]'") from None
+    need_artist()
     from PIL import Image
+
+    from distok.errors import DistokError
 
     from distok.menagerie.artist import draw as paint
     from distok.menagerie.artist import recipe
@@ -48,6 +55,7 @@ def draw(
 
 def train_world(out: str | Path, **options: Any) -> Path:
     """See :func:`distok.menagerie.world.train_world`."""
+    need_artist()
     from distok.menagerie.world import train_world as train
 
     return train(out, **options)

@@ -12,8 +12,6 @@ from transformers import CLIPTokenizer
 from distok.files import write_bytes
 from distok.menagerie.corpus import Drawn, Source
 
-SHARD = 2048
-
 
 class _Chunks(Dataset):
     def __init__(self, source: Source, tokenizer: CLIPTokenizer, chunk: int, total: int) -> None:
@@ -35,16 +33,17 @@ def build_bank(
     pictures: int,
     source: Source | None = None,
     callback: Callable[[int, int], None] | None = None,
+    shard: int = 2048,
 ) -> None:
-    """Encode ``pictures`` items in shards of 2048; shards that exist are kept, so a killed run goes on where it was."""
-    chunk = 32
-    shards = -(-pictures // SHARD)
+    """Encode ``pictures`` items in shards; shards that exist are kept, so a killed run goes on where it was."""
+    chunk = min(32, shard)
+    shards = -(-pictures // shard)
     missing = [number for number in range(shards) if not (folder / f"{number:04d}.npz").exists()]
-    data = _Chunks(source or Drawn(404), tokenizer, chunk, shards * SHARD)
-    order = [number * (SHARD // chunk) + k for number in missing for k in range(SHARD // chunk)]
+    data = _Chunks(source or Drawn(404), tokenizer, chunk, shards * shard)
+    order = [number * (shard // chunk) + k for number in missing for k in range(shard // chunk)]
     loader = iter(DataLoader(data, batch_size=None, sampler=order, num_workers=1, prefetch_factor=4))
     for done, number in enumerate(missing):
-        latents, ids = zip(*(_encode(vae, *next(loader)) for _ in range(SHARD // chunk)), strict=True)
+        latents, ids = zip(*(_encode(vae, *next(loader)) for _ in range(shard // chunk)), strict=True)
         _write_shard(folder / f"{number:04d}.npz", np.concatenate(latents), np.concatenate(ids))
         if callback:
             callback(shards - len(missing) + done + 1, shards)

@@ -1,8 +1,8 @@
 """``distok world train``: the whole text-to-image world from nothing, stage by stage, resumable after a kill at any point.
 
 Stages: evaluator (the instrument, first), vae, clip (text encoder and image tower), labeler (the image tower goes on
-learning), bank (encoded pictures), denoiser, assemble (an ordinary diffusers pipeline directory). With a person's own pictures the evaluator is left out: it is an
-instrument for the artist's zones.
+learning), bank (encoded pictures), denoiser, assemble (an ordinary diffusers pipeline directory). With a person's own
+pictures the evaluator is left out: it is an instrument for the artist's zones.
 """
 
 import json
@@ -50,7 +50,8 @@ class Recipe:
     clip: Schedule = CLIP
     labeler: Schedule = LABELER
     denoiser: Schedule = DENOISER
-    pictures: int = 45_056
+    pictures: int = 32_768
+    shard: int = 2048
     batch: int = 64
     steps: int = 12
     guidance_scale: float = 2.5
@@ -105,7 +106,15 @@ class World:
         """Encode the pictures the denoiser learns from."""
         source = self.source(404)
         report = (lambda done, total: self.callback("bank", done, total)) if self.callback else None
-        build_bank(self.out / "bank", self.vae(), make_tokenizer(tuple(source.words)), self.recipe.pictures, source, report)
+        build_bank(
+            self.out / "bank",
+            self.vae(),
+            make_tokenizer(tuple(source.words)),
+            self.recipe.pictures,
+            source,
+            report,
+            self.recipe.shard,
+        )
 
     def denoiser(self) -> nn.Module:
         """The U-Net under the frozen text encoder."""
@@ -143,7 +152,7 @@ class World:
         settings = {"steps": self.recipe.steps, "guidance_scale": self.recipe.guidance_scale, "size": 128}
         write_text(folder / "distok.json", json.dumps(settings, indent=1))
         labeler = self.labeler()
-        save_labeler(labeler, tokenizer, self.out / "labeler", temperature=1 / float(labeler.logit_scale.exp()))
+        save_labeler(labeler, tokenizer, self.out / "labeler", temperature=1 / float(labeler.logit_scale.detach().exp()))
         names = self.source(0).names
         if names:
             write_text(self.out / "names.txt", "\n".join(names) + "\n")

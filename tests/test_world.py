@@ -1,0 +1,172 @@
+"""The recipe of a world, at tiny size: every stage really runs, resumes, and its directories load like any checkpoint."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("skia")
+
+from distok.errors import DistokError
+from distok.menagerie.evaluator import Evaluator, EvaluatorSettings
+from distok.menagerie.stage import Runner, Schedule
+from distok.menagerie.stage_evaluator import EvaluatorStage, augment, spoil, unseen
+from distok.menagerie.world import Recipe, World, train_world
+from distok.seeds import generator, rng
+
+SHORT = Schedule(2, 1e-3, warmup=1, save_seconds=0.0)
+TINY = Recipe(SHORT, SHORT, SHORT, SHORT, replace(SHORT, ema=0.9), pictures=32, shard=16, batch=8, steps=2)
+
+
+class Line:
+    """A stage that fits a line, with dropout-like randomness from (seed, step)."""
+
+    name = "line"
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    def batch(self, step):
+        x = rng(1, step).normal(size=(16, 4)).astype(np.float32)
+        return {"x": x, "y": x.sum(1, keepdims=True)}
+
+    def loss(self, batch, step):
+        noise = torch.randn(batch["x"].shape, generator=generator(2, step))
+        loss = (self.model(batch["x"] + 0.01 * noise) - batch["y"]).square().mean()
+        return loss, {"mse": float(loss.detach())}
+
+
+def test_a_stage_learns_and_resumes_to_the_same_weights(tmp_path):
+    schedule = Schedule(200, 1e-2, warmup=5, ema=0.9)
+    losses = []
+    whole = Runner(Line(), schedule, tmp_path / "whole", workers=0, callback=lambda *_: losses.append(_[3]["mse"])).run()
+    assert losses[-1] < losses[0] / 3
+    for _ in range(3):  # each call stops after its first step, as if it had been interrupted, and saves
+        Runner(Line(), schedule, tmp_path / "parts", workers=0).run(stop_after=1e-9)
+    parts = Runner(Line(), schedule, tmp_path / "parts", workers=0).run()
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
+def test_a_state_of_another_network_is_refused(tmp_path):
+    Runner(Line(), Schedule(1), tmp_path, workers=0).run()
+    other = Line()
+    other.model = nn.Linear(4, 1)
+    with pytest.raises(DistokError, match="belongs to a network of other sizes; give another folder"):
+        Runner(other, Schedule(1), tmp_path, workers=0).run()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    out = tmp_path_factory.mktemp("world")
+    seen = []
+    train_world(out, callback=lambda stage, done, total: seen.append((stage, done, total)), recipe=TINY)
+    return out, seen
+
+
+def test_every_stage_reports_and_finishes(world):
+    out, seen = world
+    finished = {stage for stage, done, total in seen if done == total}
+    assert finished == {"evaluator", "vae", "clip", "labeler", "bank", "denoiser"}
+    assert (out / "names.txt").read_text().split()[:2] == ["pig", "sheep"]
+    assert Evaluator.load(out / "evaluator.safetensors").settings == EvaluatorSettings()
+
+
+def test_the_pipeline_directory_loads_by_itself_and_draws(world):
+    from diffusers import DiffusionPipeline, StableDiffusionPipeline
+
+    pipe = DiffusionPipeline.from_pretrained(world[0] / "pipeline")
+    pipe.set_progress_bar_config(disable=True)
+    assert isinstance(pipe, StableDiffusionPipeline)
+    assert {pipe.unet.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.float32}
+    picture = pipe("a photo of a pig", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
+    assert picture.size == (128, 128)
+    assert not list((world[0] / "pipeline").rglob("*.bin")), "a pickle was written"
+
+
+def test_backend_and_labeler_open_the_world(world):
+    from distok.backends import open_backend
+    from distok.labelers import open_labeler
+
+    backend = open_backend(world[0] / "pipeline")
+    features = backend.encode(["a photo of a pig", "a photo of an owl"], None)
+    assert torch.allclose(features.norm(dim=-1), torch.ones(2), atol=1e-5)
+    pictures = backend.render(["a photo of a pig"], seeds=[0])
+    mix = open_labeler(world[0] / "labeler").probabilities(pictures, ["pig", "owl", "snake"])
+    assert mix.sum().item() == pytest.approx(1, abs=1e-5)
+    assert json.loads((world[0] / "pipeline" / "distok.json").read_text())["steps"] == 2
+
+
+def test_the_labelers_text_tower_is_the_pipelines(world):
+    from transformers import CLIPModel, CLIPTextModel
+
+    labeler = CLIPModel.from_pretrained(world[0] / "labeler").text_model.state_dict()
+    encoder = CLIPTextModel.from_pretrained(world[0] / "pipeline" / "text_encoder").state_dict()
+    assert all(torch.equal(labeler[name.removeprefix("text_model.")], value) for name, value in encoder.items())
+
+
+def test_a_finished_world_is_not_trained_again(world):
+    calls = []
+    train_world(world[0], stages=["vae", "bank"], callback=lambda *call: calls.append(call), recipe=TINY)
+    assert calls == []
+
+
+def test_a_persons_own_pictures_make_a_world(tmp_path):
+    from distok.menagerie import draw
+
+    for name in ("pig", "owl"):
+        (tmp_path / "art" / name).mkdir(parents=True)
+        for seed in range(2):
+            draw({name: 1.0}, seed).save(tmp_path / "art" / name / f"{seed}.png")
+    out = train_world(tmp_path / "out", pictures=tmp_path / "art", recipe=TINY)
+    assert (out / "names.txt").read_text().split() == ["owl", "pig"]
+    assert not (out / "evaluator.safetensors").exists()
+    with pytest.raises(DistokError, match="leave that stage out"):
+        train_world(tmp_path / "out", ["evaluator"], pictures=tmp_path / "art", recipe=TINY)
+    with pytest.raises(DistokError, match="no stage 'unet'; choose from evaluator, vae"):
+        train_world(tmp_path / "out", ["unet"], recipe=TINY)
+
+
+def test_the_evaluator_reads_what_it_has_learnt(tmp_path):
+    torch.manual_seed(0)
+    model = Evaluator(EvaluatorSettings(widths=(8, 8, 16, 16), pyramid=16, looks=1, features=16))
+    stage = EvaluatorStage(model, batch_size=8)
+    logs = []
+    schedule = Schedule(12, 5e-3, warmup=1)
+    fixed = stage.batch(0)
+    stage.batch = lambda step: fixed
+    Runner(stage, schedule, tmp_path, workers=0, callback=lambda *_: logs.append(_[3]["zone_accuracy"])).run()
+    weights, pictures = unseen(3, 2)
+    reading = model.read(pictures)
+    assert reading.mix.shape == (3, 60)
+    assert reading.zones.shape == (3, 12, 60)
+    assert torch.allclose(reading.mix.sum(1), torch.ones(3), atol=1e-5)
+    assert [len(mix) for mix in weights] == [2, 2, 2]
+    assert logs[-1] > logs[0], "it did not learn one batch by heart"
+    model.save(tmp_path / "e.safetensors")
+    again = Evaluator.load(tmp_path / "e.safetensors").read(pictures)
+    assert torch.allclose(again.mix, reading.mix, atol=1e-2)
+    with pytest.raises(DistokError, match="got no picture"):
+        model.read([])
+
+
+def test_spoilt_pictures_are_changed_and_augmented_ones_stay_pictures():
+    pixels = torch.from_numpy(unseen(8, 1)[1]).permute(0, 3, 1, 2).float()[:, :, ::2, ::2] / 255
+    spoilt = spoil(pixels, generator(0))
+    assert ((spoilt - pixels).abs().mean((1, 2, 3)) > 0.02).all()
+    soft = augment(pixels, generator(0))
+    assert soft.min() >= 0
+    assert soft.max() <= 1
+    assert (soft - pixels).abs().mean() < 0.15
+
+
+def test_stages_of_a_world_can_be_stopped_and_go_on(tmp_path):
+    short = World(tmp_path, TINY, seconds=1e-9)
+    short.vae()
+    assert Runner(stage=Line(), schedule=SHORT, folder=tmp_path / "state", workers=0).step == 0
+    finished = []
+    World(tmp_path, TINY, callback=lambda stage, done, total: finished.append(done)).vae()
+    assert finished == [2]
