@@ -209,6 +209,21 @@ def test_train_then_create(distok_command, parts, tmp_path):
     assert distok_command("create", "cat, lion", "-n", 1, *parts[:2], "--model", "my run")[0] == 0
 
 
+def test_train_collects_readings_first_and_only_once(distok_command, parts):
+    from distok.training import Bank
+
+    Path("names.txt").write_text("\n".join(tiny.NAMES))
+    words = ["train", *parts[:2], *parts[4:], "--concepts", "names.txt", "--steps", 3, "--set", "hidden_dim=16"]
+    words += ["--set", "estimate_count=0", "--set", "bank_count=4", "--set", "estimate_steps=1", "--collect", 4, "--out", "run"]
+    assert distok_command(*words)[0] == 0
+    assert len(Bank.load("run/bank.safetensors")) == 4
+    made = Path("run/bank.safetensors").stat().st_mtime_ns
+    assert distok_command(*words)[0] == 0
+    assert Path("run/bank.safetensors").stat().st_mtime_ns == made
+    status, _, err = distok_command("train", *parts[:2], "--concepts", "names.txt", "--collect", 4, "--out", "other")
+    assert (status, "needs a labeler; give one with --labeler" in err) == (2, True)
+
+
 def test_names_with_brackets_are_no_markup(distok_command, parts):
     status, out, _ = distok_command("create", "pig[red]x[/red]", "--any-words", "-n", 1, "--out", "a[b]", *parts)
     assert status == 0

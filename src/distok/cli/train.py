@@ -18,6 +18,9 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", help="Everything random derives from it.")] = None,
     labeler: options.Labeler = None,
     bank: Annotated[Path | None, typer.Option("--bank", help="Readings that were collected ahead of time.")] = None,
+    collect: Annotated[
+        int, typer.Option("--collect", min=0, help="First render and read this many tokens, into OUT/bank.safetensors.")
+    ] = 0,
     changes: Annotated[list[str] | None, typer.Option("--set", help="Any training setting, as in --set latent_dim=32.")] = None,
     device: options.Device = "cpu",
 ) -> None:
@@ -30,6 +33,8 @@ def train(
         raise DistokError(
             "a backend of your own needs the classes to mix; write their names into a file, one a line: --concepts FILE"
         )
+    if collect and backend is not None and labeler is None:
+        raise DistokError("collecting reads pictures back and needs a labeler; give one with --labeler")
     names = read_names(concepts) if concepts else None
     values = _settings(changes or []) | {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
     with output.waiting("opening the models"):
@@ -37,6 +42,10 @@ def train(
         from distok.backends import open_backend
         from distok.labelers import open_labeler
 
+        if backend is None and names is None:  # the shipped world holds half of its pairs out, for the evaluation
+            from distok.menagerie.splits import splits
+
+            values = {"held_out": splits().held_out_pairs} | values
         settings = training.preset(preset, **values)
         backend_path = backend or shipped("pipeline")
         labeler_path = labeler or (shipped("labeler") if backend is None else None)
@@ -44,6 +53,8 @@ def train(
         check_device(device)
         opened = open_backend(backend_path, device)
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
+    if collect:
+        bank = _collect(bank or out / "bank.safetensors", collect, opened, reader, names, settings)
     with output.progress("training") as bar:
 
         def report(state: dict[str, float]) -> None:
@@ -54,6 +65,22 @@ def train(
     if labeler_path is not None:
         use += ["--labeler", labeler_path]
     output.show(f"trained: {output.bold(path)}", f"[dim]use it: {output.command(*use)}[/dim]")
+
+
+def _collect(bank: Path, count: int, backend: Any, labeler: Any, names: tuple[str, ...], settings: Any) -> Path:
+    """Render and read mixtures of the known tokens ahead of time; a bank that is there is only finished."""
+    from distok import training
+    from distok.cli import output
+
+    pairs = training.allowed_pairs(names, settings.held_out)
+    tokens = training.mixture_tokens(
+        backend.name_tokens(names), pairs, count, seed=settings.seed, jitter=settings.estimate_jitter
+    )
+    with output.progress("reading pictures") as bar:
+        training.collect(
+            backend, labeler, names, tokens, bank, steps=settings.estimate_steps, callback=lambda s: bar(s["done"], s["total"])
+        )
+    return bank
 
 
 def _settings(changes: list[str]) -> dict[str, Any]:

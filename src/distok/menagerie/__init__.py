@@ -41,7 +41,6 @@ def draw(
     from PIL import Image
 
     from distok.errors import DistokError
-
     from distok.menagerie.artist import draw as paint
     from distok.menagerie.artist import recipe
 

@@ -3,6 +3,7 @@
 from distok.training.calibration import Calibration, calibrate
 from distok.training.estimation import Bank, collect, mixture_tokens, sample_tokens
 from distok.training.settings import PRESETS, TrainSettings, preset
+from distok.training.tasks import allowed_pairs
 from distok.training.trainer import MODEL_FILE, Losses, Trainer, train
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Losses",
     "TrainSettings",
     "Trainer",
+    "allowed_pairs",
     "calibrate",
     "collect",
     "mixture_tokens",
