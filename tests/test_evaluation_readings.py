@@ -95,7 +95,7 @@ def test_rulers_refuse_to_measure_with_nothing_and_what_they_cannot_read():
 
     with pytest.raises(DistokError, match="give a labeler or an evaluator"):
         Rulers(NAMES)
-    small = Evaluator(EvaluatorSettings(32, (8, 8), 8))
+    small = Evaluator(EvaluatorSettings(side=32, widths=(8, 8), pyramid=8, looks=1, features=8))
     with pytest.raises(DistokError, match="reads the Menagerie's species and not 'a'"):
         Rulers(NAMES, None, small)
     rulers = Rulers(("pig", "owl"), None, small)

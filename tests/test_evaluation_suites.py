@@ -40,7 +40,7 @@ def evaluator():
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Evaluator(EvaluatorSettings(16, (8, 8), 16)).eval()
+        return Evaluator(EvaluatorSettings(side=16, widths=(8, 8), pyramid=8, looks=1, features=16)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -325,7 +325,7 @@ def test_a_suite_by_name_resumes_and_reports(pipeline_folder, model_file, labele
     ("changes", "text"),
     [
         ({"suite": "fidelty"}, "did you mean 'fidelity'"),
-        ({"suite": "x"}, "choose one of world, fidelity"),
+        ({"suite": "x"}, "choose world, fidelity"),
         ({"seeds": 0}, "seeds is 0; ask for 1 to 50"),
         ({"cases": 1}, "an interval needs at least 2"),
         ({"steps": 0}, "train for at least 1"),

@@ -11,6 +11,7 @@ from torch import nn
 pytest.importorskip("skia")
 
 from distok.errors import DistokError
+from distok.files import read_tensors
 from distok.menagerie.evaluator import Evaluator, EvaluatorSettings
 from distok.menagerie.stage import Runner, Schedule
 from distok.menagerie.stage_evaluator import EvaluatorStage, augment, spoil, unseen
@@ -128,6 +129,25 @@ def test_a_persons_own_pictures_make_a_world(tmp_path):
         train_world(tmp_path / "out", ["evaluator"], pictures=tmp_path / "art", recipe=TINY)
     with pytest.raises(DistokError, match="no stage 'unet'; choose from evaluator, vae"):
         train_world(tmp_path / "out", ["unet"], recipe=TINY)
+
+
+def test_a_world_can_go_on_from_another(world, tmp_path):
+    from diffusers import AutoencoderTiny
+
+    weight = "encoder.layers.0.weight"
+    before = AutoencoderTiny.from_pretrained(world[0] / "pipeline" / "vae").state_dict()[weight]
+    further = World(tmp_path, TINY, start=world[0]).vae().state_dict()[weight]
+    fresh = World(tmp_path / "fresh", TINY).vae().state_dict()[weight]
+    assert (further - before).abs().max() < (fresh - before).abs().max() / 4
+    with pytest.raises(DistokError, match="is no part of a world like this one"):
+        World(tmp_path / "none", TINY, start=tmp_path / "nowhere").vae()
+
+
+def test_a_stage_stops_after_its_minutes(tmp_path):
+    train_world(tmp_path, ["vae"], recipe=replace(TINY, vae=Schedule(1000, save_seconds=0.0)), minutes=1e-6)
+    assert int(read_tensors(tmp_path / "state" / "vae.state.safetensors")[1]["step"]) == 1
+    with pytest.raises(DistokError, match="cannot train for 0 minutes; give a number above 0"):
+        train_world(tmp_path, minutes=0)
 
 
 def test_the_evaluator_reads_what_it_has_learnt(tmp_path):

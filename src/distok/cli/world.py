@@ -60,6 +60,10 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the run; run again to resume.")],
     stage: Annotated[list[str] | None, typer.Option("--stage", help="Only this stage (may be given again).")] = None,
     pictures: Annotated[Path | None, typer.Option("--pictures", help="Your own art: a folder a class, or captions.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Stop each stage after that long; run again to go on.")
+    ] = None,
+    start: Annotated[Path | None, typer.Option("--start", help="A world to go on from, instead of from nothing.")] = None,
     device: options.Device = "cpu",
 ) -> None:
     """Train the whole world from nothing; run again to resume."""
@@ -67,7 +71,9 @@ def train(
     from distok.cli import output
 
     with output.stages() as callback:
-        menagerie.train_world(out, stages=stage or None, pictures=pictures, device=device, callback=callback)
+        menagerie.train_world(
+            out, stages=stage or None, pictures=pictures, device=device, callback=callback, minutes=minutes, start=start
+        )
     output.show(f"trained: {output.bold(out)}")
 
 

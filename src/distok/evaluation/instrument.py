@@ -239,6 +239,9 @@ def _home(world: str | Path | None) -> Path:
 
 
 def _open_rulers(home: Path) -> tuple[Rulers, list[str]]:
+    from distok.menagerie import need_artist
+
+    need_artist()
     from distok.menagerie.evaluator import Evaluator
     from distok.menagerie.species import NAMES
 

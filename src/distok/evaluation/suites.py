@@ -165,6 +165,9 @@ def open_bench(
         evaluator = shipped("evaluator.safetensors")
     ruler: Any = None
     if evaluator is not None:
+        from distok.menagerie import need_artist
+
+        need_artist()
         from distok.menagerie.evaluator import Evaluator
 
         ruler = Evaluator.load(evaluator).to(device)
@@ -178,7 +181,7 @@ def _check(suite: str, seeds: int, cases: int | None, steps: int | None) -> None
     known = (*SUITES, "all")
     if suite not in known:
         near = difflib.get_close_matches(suite, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(known)}"
+        hint = f"did you mean '{near[0]}'?" if near else f"choose {', '.join(known)}"
         raise DistokError(f"unknown suite '{suite[:40]}'; {hint}")
     if not 1 <= seeds <= STRIDE // 2:
         raise DistokError(f"seeds is {seeds}; ask for 1 to {STRIDE // 2} pictures a case")

@@ -75,6 +75,6 @@ def _edges(y: Tensor, x: Tensor) -> Tensor:
 def measure_scale(vae: AutoencoderTiny, source: Source, pictures: int = 64) -> float:
     """The factor that gives latents unit standard deviation, as ``scaling_factor`` wants it."""
     stack = np.stack([source.item(i)[0] for i in range(pictures)])
-    x = torch.from_numpy(stack).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    x = torch.from_numpy(stack).to(next(vae.parameters()).device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
     latents = torch.cat([vae.encode(part).latents for part in x.split(8)])
     return float(1 / latents.std())

@@ -16,6 +16,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import torch
 from torch import nn
+from transformers import CLIPTokenizer
 
 from distok.errors import DistokError
 from distok.files import write_text
@@ -68,6 +69,7 @@ class World:
     device: str = "cpu"
     callback: Progress | None = None
     seconds: float | None = None
+    start: Path | None = None
 
     def source(self, seed: int) -> Source:
         """The artist's corpus, or the person's own pictures."""
@@ -75,7 +77,8 @@ class World:
 
     def evaluator(self) -> Evaluator:
         """The instrument; refused for a person's own pictures, whose zones nobody knows."""
-        model = Evaluator().to(memory_format=torch.channels_last)
+        model = Evaluator.load(self.start / "evaluator.safetensors") if self.start else Evaluator()
+        model = model.to(memory_format=torch.channels_last)
         model = self._run(EvaluatorStage(model, batch_size=self.recipe.batch), self.recipe.evaluator)
         model.save(self.out / "evaluator.safetensors")
         return model
@@ -83,16 +86,23 @@ class World:
     def vae(self) -> nn.Module:
         """The autoencoder with its measured latent scale."""
         source = self.source(202)
-        model = self._run(VaeStage(make_vae().to(memory_format=torch.channels_last), source), self.recipe.vae)
+        model = self._begin(make_vae(), "pipeline/vae").to(memory_format=torch.channels_last)
+        model = self._run(VaeStage(model, source), self.recipe.vae)
         model.register_to_config(scaling_factor=measure_scale(model.float(), source))
         return model
 
     def clip(self) -> tuple[nn.Module, object]:
         """Text encoder and image tower in one contrastive model, and the tokenizer."""
-        source = self.source(303)
-        tokenizer = make_tokenizer(tuple(source.words))
+        source, tokenizer = self.source(303), self.tokenizer()
         torch.manual_seed(self.recipe.seed)
-        return self._run(ClipStage(make_clip(tokenizer), tokenizer, source), self.recipe.clip), tokenizer
+        model = self._begin(make_clip(tokenizer), "labeler")
+        return self._run(ClipStage(model, tokenizer, source), self.recipe.clip), tokenizer
+
+    def tokenizer(self) -> CLIPTokenizer:
+        """That of the world it goes on from, else one whose words are those of the captions."""
+        if self.start:
+            return CLIPTokenizer.from_pretrained(self.start / "pipeline" / "tokenizer")
+        return make_tokenizer(tuple(self.source(0).words))
 
     def labeler(self) -> nn.Module:
         """The contrastive model with an image tower that went on learning; without class names it is left as it was."""
@@ -109,7 +119,7 @@ class World:
         build_bank(
             self.out / "bank",
             self.vae(),
-            make_tokenizer(tuple(source.words)),
+            self.tokenizer(),
             self.recipe.pictures,
             source,
             report,
@@ -122,9 +132,9 @@ class World:
         vae = self.vae()
         empty = np.array(tokenizer([""], padding="max_length").input_ids[0])
         torch.manual_seed(self.recipe.seed + 1)
-        unet = make_unet(LATENT_CHANNELS, clip.config.text_config.hidden_size).to(memory_format=torch.channels_last)
+        unet = self._begin(make_unet(LATENT_CHANNELS, clip.config.text_config.hidden_size), "pipeline/unet")
         stage = DenoiserStage(
-            unet,
+            unet.to(memory_format=torch.channels_last),
             text_tower(clip).to(self.device),
             read_bank(self.out / "bank"),
             vae.config.scaling_factor,
@@ -158,6 +168,23 @@ class World:
             write_text(self.out / "names.txt", "\n".join(names) + "\n")
         return folder
 
+    def _begin(self, model: nn.Module, part: str) -> nn.Module:
+        """The model as made, or with the weights of ``part`` of the world it goes on from.
+
+        Raises:
+            DistokError: that part is missing or of other sizes.
+        """
+        if self.start is None:
+            return model
+        try:
+            loaded = type(model).from_pretrained(self.start / part)
+            model.load_state_dict(loaded.float().state_dict())
+        except (OSError, RuntimeError, ValueError):
+            raise DistokError(
+                f"{self.start / part} is no part of a world like this one; give a folder that 'distok world train' made"
+            ) from None
+        return model
+
     def _run(self, stage, schedule: Schedule, workers: int = 1) -> nn.Module:
         report = (lambda name, step, total, _: self.callback(name, step, total)) if self.callback else None
         runner = Runner(stage, schedule, self.out / "state", self.device, workers, autocast=True, callback=report)
@@ -171,6 +198,8 @@ def train_world(
     device: str = "cpu",
     callback: Progress | None = None,
     recipe: Recipe | None = None,
+    minutes: float | None = None,
+    start: str | Path | None = None,
 ) -> Path:
     """Train the stages (all by default) in ``out`` and return it; run again to resume.
 
@@ -181,6 +210,8 @@ def train_world(
         device: where the networks train.
         callback: told (stage, done, total).
         recipe: how much of each stage.
+        minutes: stop each stage after that long, finished or not, and go on to the next; run again to train it further.
+        start: a world whose weights and words the stages begin with, instead of from nothing.
 
     Raises:
         DistokError: an unknown stage, or pictures that cannot be read.
@@ -191,7 +222,17 @@ def train_world(
             raise DistokError(f"there is no stage {stage!r}; choose from {', '.join(STAGES)}")
     if pictures and "evaluator" in chosen:
         raise DistokError("the evaluator reads the artist's zones and cannot be trained on other pictures; leave that stage out")
-    world = World(Path(out), recipe or Recipe(), Path(pictures) if pictures else None, device, callback)
+    if minutes is not None and not minutes > 0:
+        raise DistokError(f"a stage cannot train for {minutes} minutes; give a number above 0, or leave it out")
+    world = World(
+        Path(out),
+        recipe or Recipe(),
+        Path(pictures) if pictures else None,
+        device,
+        callback,
+        None if minutes is None else 60 * minutes,
+        Path(start) if start else None,
+    )
     for stage in STAGES:
         if stage in chosen:
             getattr(world, stage)()
