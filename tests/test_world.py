@@ -110,9 +110,11 @@ def test_the_labelers_text_tower_is_the_pipelines(world):
 
 
 def test_a_finished_world_is_not_trained_again(world):
-    calls = []
+    calls, state = [], world[0] / "state" / "vae.state.safetensors"
+    written = state.stat().st_mtime_ns
     train_world(world[0], stages=["vae", "bank"], callback=lambda *call: calls.append(call), recipe=TINY)
     assert calls == []
+    assert state.stat().st_mtime_ns == written
 
 
 def test_a_persons_own_pictures_make_a_world(tmp_path):

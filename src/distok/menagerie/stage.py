@@ -67,7 +67,6 @@ class Schedule:
 class _Steps(Dataset):
     stage: Stage
     steps: int
-    first: int = 0
 
     def __len__(self) -> int:
         return self.steps
@@ -99,6 +98,8 @@ class Runner:
         groups = [{"params": decayed, "weight_decay": self.schedule.weight_decay}, {"params": others, "weight_decay": 0.0}]
         optimiser = torch.optim.AdamW(groups, lr=self.schedule.learning_rate, betas=(0.9, 0.99))
         self._resume(model, optimiser)
+        if self.step >= self.schedule.steps:
+            return self._result(model)
         began = saved = time.monotonic()
         logs: dict[str, float] = {}
         for step, batch in self._batches():
@@ -124,6 +125,9 @@ class Runner:
             if stop_after and now - began > stop_after:
                 break
         self._save(model, optimiser)
+        return self._result(model)
+
+    def _result(self, model: nn.Module) -> nn.Module:
         if self.average:
             model.load_state_dict({**model.state_dict(), **self.average})
         return model.eval()

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import CLIPTextModel
 
 from distok.seeds import generator
@@ -66,6 +65,9 @@ class DenoiserStage:
         self.scale, self.eos, self.empty = scale, eos, empty
         self.seed, self.batch_size, self.hide_words = seed, batch_size, hide_words
         self.noise = make_noise_scheduler()
+        snr = self.noise.alphas_cumprod / (1 - self.noise.alphas_cumprod)
+        # Twice, so that the mean weight is near 1 and losses compare with unweighted ones.
+        self.weights = 2 * snr.clamp(max=5) / (snr + 1)
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """Rows of the bank, each epoch in its own order."""
@@ -85,7 +87,11 @@ class DenoiserStage:
         return self._permutation
 
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
-        """Mean squared error of the velocity; timesteps are stratified over the batch."""
+        """Mean squared error of the velocity; timesteps are stratified over the batch.
+
+        Weighted by min(SNR, 5) / (SNR + 1) (Hang et al. 2023, "Min-SNR weighting", eq. for v-prediction): nearly clean
+        pictures, whose noise cannot be told, would else dominate a short training.
+        """
         random = generator(self.seed, "noise", step)
         x = batch["latents"].float() * self.scale
         n, device = len(x), x.device
@@ -97,8 +103,9 @@ class DenoiserStage:
         noisy = self.noise.add_noise(x, noise, steps).contiguous(memory_format=torch.channels_last)
         target = self.noise.get_velocity(x, noise, steps)
         prediction = self.model(noisy, steps, states).sample.float()
-        loss = F.mse_loss(prediction, target)
-        return loss, {"velocity": float(loss.detach())}
+        errors = (prediction - target).square().mean((1, 2, 3))
+        loss = (errors * self.weights.to(device)[steps]).mean()
+        return loss, {"weighted": float(loss.detach()), "velocity": float(errors.mean().detach())}
 
     @torch.no_grad()
     def states(self, ids: Tensor, hidden: Tensor) -> Tensor:

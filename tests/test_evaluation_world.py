@@ -1,0 +1,108 @@
+"""The check of a world, speed, and suites by name."""
+
+import json
+
+import pytest
+
+from distok import evaluation
+from distok.backends import open_backend
+from distok.errors import DistokError
+from distok.evaluation.speed import _call, speed
+from distok.model import DisTok, DisTokSettings
+from tests.edge import CommandLine
+
+pytest_plugins = ("tests.evaluation_parts",)
+
+
+def test_a_world_is_checked_by_what_it_holds(patient, evaluator, labeler_folder, tmp_path):
+    """The evaluator alone first, then with labeler and pipeline, then with a DisTok."""
+    from distok.evaluation.instrument import Sizes
+    from distok.menagerie.species import NAMES as SPECIES
+
+    sizes = Sizes(drawn=6, seeds=1, species=2, tokens=2, reused=1)
+    world = tmp_path / "world"
+    with pytest.raises(DistokError, match=r"there is no evaluator at .*distok world train"):
+        evaluation.check_world(tmp_path / "out", world=world)
+    evaluator.save(world / "evaluator.safetensors")
+    told = []
+    found = evaluation.check_world(tmp_path / "out", lambda *report: told.append(report), world=world, sizes=sizes)
+    assert found["missing"] == ["labeler", "pipeline"]
+    assert told[-1] == ("the artist's own pictures", 8, 8)
+    assert {"evaluator: KL, four, weighted", "evaluator: both parents the top 2, pairs, equal"} <= set(found["figures"])
+    (world / "pipeline").symlink_to(patient / "pipeline")
+    (world / "labeler").symlink_to(labeler_folder)
+    full = evaluation.check_world(tmp_path / "out", world=world, sizes=sizes)
+    assert full["missing"] == ["distok.safetensors"]
+    assert found["figures"].items() <= full["figures"].items(), "what the artist drew reads the same again"
+    wanted = {
+        "labeler: top-1, single species",
+        "checkpoint: style neon",
+        "checkpoint: scene beach",
+        "checkpoint: accessory red hat",
+    }
+    assert wanted <= set(full["figures"])
+    assert (
+        full["figures"]["checkpoint: Fréchet distance to the artist"] > full["figures"]["the artist: Fréchet distance to himself"]
+    )
+    bars = {each["figure"]: each for each in full["bars"]}
+    assert bars["checkpoint: top-1, single species"]["passed"] is False, "an untrained pipeline draws no species"
+    stored = json.loads((tmp_path / "out" / "world.json").read_text())
+    assert stored["figures"].keys() == full["figures"].keys()
+    assert "MISS" in (tmp_path / "out" / "world.md").read_text()
+    backend = open_backend(patient / "pipeline")
+    model = DisTok(DisTokSettings(backend.token_dim, latent_dim=4, hidden_dim=16))
+    model.fit_tokens(backend.name_tokens(SPECIES))
+    model.save(world / "distok.safetensors", {"names": json.dumps(SPECIES), "backend": backend.hash})
+    last = evaluation.check_world(tmp_path / "out", world=world, sizes=sizes)
+    assert last["missing"] == []
+    assert "reuse: JS between different tokens" in last["figures"]
+
+
+def test_speed_times_pictures_and_commands(bench, pipeline_folder, model_file, labeler_folder):
+    options = ("--backend", str(pipeline_folder), "--model", str(model_file), "--labeler", str(labeler_folder))
+    figures = speed(bench, options, repeats=1, batch=2).figures["figures"]
+    assert set(figures) == {
+        "speed: seconds a picture, batch of 2",
+        "speed: seconds from cold, distok create -n 4",
+        "speed: seconds, distok --help",
+    }
+    assert all(value > 0 for value in figures.values())
+    with pytest.raises(DistokError, match="'distok nonsense' failed"):
+        _call(["nonsense"])
+
+
+def test_a_suite_by_name_resumes_and_reports(pipeline_folder, model_file, labeler_folder, tmp_path):
+    parts = {"backend": pipeline_folder, "model": model_file, "labeler": labeler_folder}
+    told = []
+    tables = evaluation.run("fidelity", tmp_path, **parts, seeds=1, cases=2, callback=lambda *report: told.append(report))
+    assert tables["fidelity"][0].title == "Fidelity by the labeler"
+    assert ("fidelity: DisTok", 2, 2) in told
+    evaluation.run("fidelity", tmp_path, **parts, seeds=2, cases=2, callback=lambda *report: told.append(report))
+    assert ("fidelity: DisTok", 2, 4) in told, "the first two were there"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"suite": "fidelty"}, "did you mean 'fidelity'"),
+        ({"suite": "x"}, "choose world, fidelity"),
+        ({"seeds": 0}, "seeds is 0; ask for 1 to 50"),
+        ({"cases": 1}, "an interval needs at least 2"),
+        ({"steps": 0}, "train for at least 1"),
+        ({"suite": "world", "backend": "x"}, "measures the Menagerie alone"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_one_line(changes, text, tmp_path):
+    with pytest.raises(DistokError, match=text):
+        evaluation.run(**{"suite": "fidelity", "out": tmp_path, **changes})
+
+
+def test_the_command_line_shows_the_tables(capsys, monkeypatch, pipeline_folder, model_file, labeler_folder, tmp_path):
+    call = CommandLine(capsys, monkeypatch)
+    parts = ("--backend", pipeline_folder, "--model", model_file, "--labeler", labeler_folder)
+    status, out, _ = call("evaluate", "fidelity", "--out", tmp_path / "r", "--seeds", 1, "--cases", 2, *parts)
+    assert status == 0
+    assert "Fidelity by the labeler" in out
+    assert "mean of tokens" in out
+    status, _, err = call("evaluate", "nonsense", "--out", tmp_path / "r", *parts)
+    assert (status, len(err.strip().splitlines())) == (2, 1)
