@@ -42,14 +42,10 @@ def train(
         from distok.backends import open_backend
         from distok.labelers import open_labeler
 
-        if backend is None and names is None:  # the shipped world holds half of its pairs out, for the evaluation
-            from distok.menagerie.splits import splits
-
-            values = {"held_out": splits().held_out_pairs} | values
-        settings = training.preset(preset, **values)
         backend_path = backend or shipped("pipeline")
         labeler_path = labeler or (shipped("labeler") if backend is None else None)
         names = names or read_names(shipped("names.txt"))
+        settings = training.preset(preset, **(_held_out(names) if backend is None else {}) | values)
         check_device(device)
         opened = open_backend(backend_path, device)
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
@@ -65,6 +61,13 @@ def train(
     if labeler_path is not None:
         use += ["--labeler", labeler_path]
     output.show(f"trained: {output.bold(path)}", f"[dim]use it: {output.command(*use)}[/dim]")
+
+
+def _held_out(names: tuple[str, ...]) -> dict[str, Any]:
+    """The shipped world's evaluation stands on pairs that no training may fuse."""
+    from distok.menagerie.splits import splits
+
+    return {"held_out": [pair for pair in splits().held_out_pairs if set(pair) <= set(names)]}
 
 
 def _collect(bank: Path, count: int, backend: Any, labeler: Any, names: tuple[str, ...], settings: Any) -> Path:
