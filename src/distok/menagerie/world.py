@@ -77,6 +77,7 @@ class World:
 
     def evaluator(self) -> Evaluator:
         """The instrument; refused for a person's own pictures, whose zones nobody knows."""
+        torch.manual_seed(self.recipe.seed)
         model = Evaluator.load(self.start / "evaluator.safetensors") if self.start else Evaluator()
         model = model.to(memory_format=torch.channels_last)
         model = self._run(EvaluatorStage(model, batch_size=self.recipe.batch), self.recipe.evaluator)
@@ -86,6 +87,7 @@ class World:
     def vae(self) -> nn.Module:
         """The autoencoder with its measured latent scale."""
         source = self.source(202)
+        torch.manual_seed(self.recipe.seed)
         model = self._begin(make_vae(), "pipeline/vae").to(memory_format=torch.channels_last)
         model = self._run(VaeStage(model, source), self.recipe.vae)
         model.register_to_config(scaling_factor=measure_scale(model.float(), source))
@@ -131,7 +133,7 @@ class World:
         clip, tokenizer = self.clip()
         vae = self.vae()
         empty = np.array(tokenizer([""], padding="max_length").input_ids[0])
-        torch.manual_seed(self.recipe.seed + 1)
+        torch.manual_seed(self.recipe.seed)
         unet = self._begin(make_unet(LATENT_CHANNELS, clip.config.text_config.hidden_size), "pipeline/unet")
         stage = DenoiserStage(
             unet.to(memory_format=torch.channels_last),
