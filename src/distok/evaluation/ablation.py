@@ -184,7 +184,7 @@ def _table(who: str, figures: Mapping[str, Any]) -> Table:
         )
         for variant, row in figures.items()
     )
-    heads = ("variant", "KL(asked‖measured) ↓", "KL of each training seed", "KL minus full, paired by case", "JS ↓")
+    heads = ("variant", "KL (asked ‖ measured) ↓", "KL of each training seed", "KL minus full, paired by case", "JS ↓")
     return Table(f"Ablation by the {who}", heads, rows, "Mean over cases and training seeds [95 % bootstrap over cases].")
 
 

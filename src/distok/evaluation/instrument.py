@@ -14,7 +14,7 @@ from jaxtyping import Float
 from distok.distribution import Distribution
 from distok.errors import DistokError
 from distok.evaluation.bars import verdict_table, verdicts
-from distok.evaluation.cases import Bench, artist_pictures
+from distok.evaluation.cases import STRIDE, Bench, artist_pictures
 from distok.evaluation.pictures import Darkroom, Report, Shot
 from distok.evaluation.prompts import look_prompts, named
 from distok.evaluation.readings import Looks, Rulers, compare, parents_within
@@ -142,7 +142,7 @@ def check_checkpoint(rulers: Rulers, darkroom: Darkroom, sizes: Sizes) -> tuple[
 
 
 def _check_singles(rulers: Rulers, darkroom: Darkroom, sizes: Sizes) -> tuple[Looks, dict[str, float], list]:
-    shots = [Shot(named(name), seed) for name in rulers.names for seed in range(sizes.seeds)]
+    shots = [Shot(named(name), STRIDE * i + j) for i, name in enumerate(rulers.names) for j in range(sizes.seeds)]
     pictures = darkroom.develop("checkpoint: single species", shots)
     looks = rulers.look(pictures)
     right = looks.mix.argmax(1) == np.repeat(np.arange(len(rulers.names)), sizes.seeds)
@@ -169,7 +169,7 @@ def _check_pairs(rulers: Rulers, darkroom: Darkroom, sizes: Sizes) -> tuple[dict
     from distok.menagerie.splits import splits
 
     pairs = [pair for pair in splits().evaluation_pairs for _ in range(sizes.seeds)]
-    numbers = list(range(sizes.seeds)) * len(splits().evaluation_pairs)
+    numbers = [STRIDE * i + j for i in range(len(splits().evaluation_pairs)) for j in range(sizes.seeds)]
     # Both orders of the names, in turn.
     shots = [Shot(named(" ".join(pair[:: 1 if n % 2 == 0 else -1])), n) for pair, n in zip(pairs, numbers, strict=True)]
     made = darkroom.develop("checkpoint: held-out pairs", shots)

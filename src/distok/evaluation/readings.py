@@ -23,8 +23,8 @@ EPSILON = 1e-6  # smoothing of both sides of a KL; see distok.distribution.kl
 FLOOR = 0.01  # a share below this is noise: ranks among such shares say nothing, so Spearman takes them as 0
 METRICS = ("kl", "kl_reverse", "js", "top1", "topk", "spearman")
 HEADINGS = {
-    "kl": "KL(asked‖measured)",
-    "kl_reverse": "KL(measured‖asked)",
+    "kl": "KL (asked ‖ measured)",
+    "kl_reverse": "KL (measured ‖ asked)",
     "js": "JS",
     "top1": "top-1 hit",
     "topk": "top-k hit",

@@ -124,7 +124,8 @@ def grid(rows: "Mapping[str, Sequence[Image.Image]]", captions: Sequence[str], c
     from PIL import Image, ImageDraw, ImageFont
 
     font, small = ImageFont.load_default(size=15), ImageFont.load_default(size=12)
-    width, top = _LABEL + len(captions) * (cell + _MARGIN), 50
+    lines = max(caption.count("\n") + 1 for caption in captions) if any(captions) else 0
+    width, top = _LABEL + len(captions) * (cell + _MARGIN), _MARGIN + 15 * lines
     page = Image.new("RGB", (width, top + len(rows) * (cell + _MARGIN)), _PAPER)
     draw = ImageDraw.Draw(page)
     for column, caption in enumerate(captions):
