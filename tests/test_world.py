@@ -146,6 +146,14 @@ def test_a_world_can_go_on_from_another(world, tmp_path):
         World(tmp_path / "none", TINY, start=tmp_path / "nowhere").vae()
 
 
+def test_stages_that_are_not_chosen_are_taken_over_as_they_are(world, tmp_path):
+    calls = []
+    train_world(tmp_path, ["bank"], recipe=TINY, start=world[0], callback=lambda stage, *_: calls.append(stage))
+    assert set(calls) == {"bank"}
+    train_world(tmp_path, ["denoiser"], recipe=TINY, start=world[0], callback=lambda stage, *_: calls.append(stage))
+    assert set(calls) == {"bank", "denoiser"}
+
+
 def test_a_stage_stops_after_its_minutes(tmp_path):
     train_world(tmp_path, ["vae"], recipe=replace(TINY, vae=Schedule(1000, save_seconds=0.0)), minutes=1e-6)
     assert int(read_tensors(tmp_path / "state" / "vae.state.safetensors")[1]["step"]) == 1

@@ -70,6 +70,7 @@ class World:
     callback: Progress | None = None
     seconds: float | None = None
     start: Path | None = None
+    chosen: tuple[str, ...] = STAGES
 
     def source(self, seed: int) -> Source:
         """The artist's corpus, or the person's own pictures."""
@@ -188,6 +189,8 @@ class World:
         return model
 
     def _run(self, stage, schedule: Schedule, workers: int = 1) -> nn.Module:
+        if self.start and stage.name not in self.chosen:  # taken over as it is: another text encoder would orphan the rest
+            return stage.model.eval()
         report = (lambda name, step, total, _: self.callback(name, step, total)) if self.callback else None
         runner = Runner(stage, schedule, self.out / "state", self.device, workers, autocast=True, callback=report)
         return runner.run(self.seconds)
@@ -213,7 +216,7 @@ def train_world(
         callback: told (stage, done, total).
         recipe: how much of each stage.
         minutes: stop each stage after that long, finished or not, and go on to the next; run again to train it further.
-        start: a world whose weights and words the stages begin with, instead of from nothing.
+        start: a world whose weights and words the chosen stages begin with, and whose other parts stay as they are.
 
     Raises:
         DistokError: an unknown stage, or pictures that cannot be read.
@@ -234,6 +237,7 @@ def train_world(
         callback,
         None if minutes is None else 60 * minutes,
         Path(start) if start else None,
+        chosen,
     )
     for stage in STAGES:
         if stage in chosen:
