@@ -8,7 +8,7 @@ from distok.labelers.base import Labeler
 
 __all__ = ["KINDS", "Labeler", "open_labeler"]
 
-KINDS = ("clip",)
+KINDS = ("clip", "vision-text-dual-encoder")
 
 
 def open_labeler(path_or_id: str | Path, device: str = "cpu") -> Labeler:

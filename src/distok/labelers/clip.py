@@ -27,10 +27,10 @@ BATCH = 64  # pictures read together; bounds memory
 
 
 class ClipLabeler(Labeler):
-    """A transformers ``CLIPModel`` read zero-shot.
+    """A transformers ``CLIPModel``, or a ``VisionTextDualEncoderModel`` (any image tower), read zero-shot.
 
     Args:
-        model: the model, on its device.
+        model: the model, in single precision on its device.
         processor: its ``CLIPProcessor``.
         template: the caption of a name; must hold ``{}``.
         temperature: cosines are divided by it before the softmax; the model's own learned scale if None.
@@ -57,9 +57,9 @@ class ClipLabeler(Labeler):
         pretrained.check_weights(folder)
         pretrained.check_tokenizer(folder)
         with pretrained.loading(folder):
-            from transformers import CLIPModel, CLIPProcessor
+            from transformers import AutoModel, CLIPProcessor
 
-            model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).to(device)
+            model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float().to(device)
             processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
         return cls(model, processor, settings.get("template", TEMPLATE), settings.get("temperature"))
 

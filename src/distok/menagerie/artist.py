@@ -1,7 +1,7 @@
 """The artist: draws plush creatures and their chimeras. Every picture is a pure function of its :class:`Recipe`.
 
 A chimera with weights over species gives each of its twelve zones to one parent, in proportion to weight (largest
-remainder), in that parent's own shape and colours; the build is interpolated. The owners are the exact truth that
+remainder, in runs along the body), in that parent's own shape and colours; the build is interpolated. The owners are the exact truth that
 the instrument is trained to read.
 """
 
@@ -33,6 +33,7 @@ _SHAPES = {
     "rear": parts_body.REARS,
 }
 _MIRRORED = ("arms", "legs")
+_ALONG_THE_BODY = ("crown", "ears", "head", "mask", "eyes", "snout", "mouth", "torso", "belly", "arms", "legs", "rear")
 # Small zones are drawn larger than their shapes say: (scale, x and y that stay where they are, shift down).
 _ENLARGED = {
     "eyes": (1.28, 0.0, -9.0, -0.6),
@@ -68,16 +69,21 @@ class Recipe:
 
 
 def allot(weights: Mapping[str, float], rng: np.random.Generator) -> tuple[str, ...]:
-    """Give each zone a parent: counts by largest remainder (ties drawn), places drawn."""
+    """Give each zone a parent: counts by largest remainder (ties drawn), in runs along the body from a drawn place on.
+
+    Runs, and not scattered zones, because a pig's head on a sheep's body is a creature at a glance, and because a generator
+    learns two regions from far fewer pictures than 924 ways of scattering two parents over twelve zones.
+    """
     names = list(weights)
     shares = np.array([weights[name] for name in names], float)
     quota = shares / shares.sum() * len(ZONES)
     counts = np.floor(quota).astype(int)
     order = np.argsort(-(quota - counts) + rng.uniform(0, 1e-6, len(names)))
     counts[order[: len(ZONES) - counts.sum()]] += 1
-    owners = np.repeat(np.arange(len(names)), counts)
-    rng.shuffle(owners)
-    return tuple(names[i] for i in owners)
+    parents = rng.permutation(len(names))
+    along = np.roll(np.repeat(parents, counts[parents]), int(rng.integers(len(ZONES))))
+    owner = dict(zip(_ALONG_THE_BODY, along, strict=True))
+    return tuple(names[owner[zone]] for zone in ZONES)
 
 
 def recipe(

@@ -28,7 +28,7 @@ class Look:
     photo: float = 0.5
     scene: float = 0.4
     backdrop: float = 0.3
-    accessory: float = 0.25
+    accessory: float = 0.35
 
 
 def _dressed(weights: dict[str, float], rng: np.random.Generator, seed: int, look: Look) -> Recipe:

@@ -30,17 +30,23 @@ ACCESSORY_NAMES = ("none", *ACCESSORIES)
 
 @dataclass(frozen=True)
 class EvaluatorSettings:
-    """Sizes of the network; ``side`` is the resolution it sees."""
+    """Sizes of the network; ``side`` is the resolution it sees, of which ``fold`` x ``fold`` pixels share a place."""
 
-    side: int = 64
+    side: int = 128
+    fold: int = 2
     widths: tuple[int, ...] = (40, 80, 160, 256)
     pyramid: int = 96
     looks: int = 3
     features: int = 256
 
     def __post_init__(self) -> None:
-        if self.side % 16:
-            raise DistokError(f"the evaluator's side must be a multiple of 16, not {self.side}")
+        if self.side % (16 * self.fold):
+            raise DistokError(f"the evaluator's side must be a multiple of {16 * self.fold}, not {self.side}")
+
+    @property
+    def grid(self) -> int:
+        """Places along a side that the stem works on."""
+        return self.side // self.fold
 
 
 class _Block(nn.Module):
@@ -98,24 +104,24 @@ class Evaluator(nn.Module):
         super().__init__()
         self.settings = settings or EvaluatorSettings()
         widths, channels = self.settings.widths, self.settings.pyramid
-        self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(3 * self.settings.fold**2, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
         blocks: list[nn.Module] = []
         for i, width in enumerate(widths):
             blocks += [_Block(widths[max(0, i - 1)], width, 1 if i == 0 else 2), _Block(width, width, 1)]
         self.trunk = nn.Sequential(*blocks)
         self.laterals = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in widths[1:]])
         self.blend = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
-        self.zone_heads = _ZoneHeads(channels, (self.settings.side // 4) ** 2, self.settings.looks)
+        self.zone_heads = _ZoneHeads(channels, (self.settings.grid // 4) ** 2, self.settings.looks)
         pooled = len(ZONES) * self.settings.looks * channels
         self.neck = nn.Sequential(nn.Linear(pooled, self.settings.features), nn.LayerNorm(self.settings.features), nn.ReLU())
         self.mix_head = nn.Linear(self.settings.features, len(NAMES))
         self.sharpness = nn.Parameter(torch.tensor(1.0))
-        coarse = widths[-1] * (self.settings.side // 2 ** len(widths)) ** 2
+        coarse = widths[-1] * (self.settings.grid // 2 ** len(widths)) ** 2
         self.look_heads = nn.Linear(coarse, len(STYLE_NAMES) + len(SCENE_NAMES) + len(ACCESSORY_NAMES) + 1)
 
     def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> dict[str, Tensor]:
         """Logits of every head, and the features, for pixels in 0..1."""
-        x = self.stem((pixels - 0.5) * 4)
+        x = self.stem(F.pixel_unshuffle((pixels - 0.5) * 4, self.settings.fold))
         levels = []
         for i, block in enumerate(self.trunk):
             x = block(x)

@@ -96,7 +96,7 @@ class Runner:
         decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
         others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.schedule.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimiser = torch.optim.AdamW(groups, lr=self.schedule.learning_rate, betas=(0.9, 0.99))
+        optimiser = torch.optim.AdamW(groups, lr=self.schedule.learning_rate, betas=(0.9, 0.99), fused=True)
         self._resume(model, optimiser)
         if self.step >= self.schedule.steps:
             return self._result(model)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPTokenizer, VisionTextDualEncoderModel
 
 from distok.menagerie.corpus import Source
 from distok.menagerie.language import CONTEXT
@@ -20,7 +20,7 @@ class ClipStage:
     name = "clip"
 
     def __init__(
-        self, model: CLIPModel, tokenizer: CLIPTokenizer, source: Source, seed: int = 303, batch_size: int = 128
+        self, model: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer, source: Source, seed: int = 303, batch_size: int = 128
     ) -> None:
         self.model, self.tokenizer, self.source, self.seed, self.batch_size = model, tokenizer, source, seed, batch_size
 

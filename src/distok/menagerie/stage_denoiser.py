@@ -8,6 +8,7 @@ prompt, which is what DisTok's losses align, and not only its words.
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel
 
@@ -61,6 +62,8 @@ class DenoiserStage:
         batch_size: int = 64,
         hide_words: float = 0.5,
     ) -> None:
+        if next(model.parameters()).device.type == "cpu":  # the fused kernel's backward is slow here: 30 against 22 ms a sample
+            model.set_attn_processor(AttnProcessor())
         self.model, self.text, self.latents, self.ids = model, text.eval().requires_grad_(False), *bank
         self.scale, self.eos, self.empty = scale, eos, empty
         self.seed, self.batch_size, self.hide_words = seed, batch_size, hide_words

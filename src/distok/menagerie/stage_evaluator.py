@@ -85,7 +85,8 @@ def augment(pixels: Tensor, random: torch.Generator) -> Tensor:
     theta[:, :, 2] = torch.rand(n, 2, generator=random) * 0.12 - 0.06
     grid = F.affine_grid(theta.to(pixels.device), list(pixels.shape), align_corners=False)
     pixels = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-    soft = F.interpolate(F.avg_pool2d(pixels, 2), scale_factor=2, mode="bilinear")
+    factor = 2 ** int(torch.randint(1, 3, (1,), generator=random))
+    soft = F.interpolate(F.avg_pool2d(pixels, factor), scale_factor=factor, mode="bilinear")
     strength = (_uniform(random, n, -1.0, 1.0).clamp(min=0)).to(pixels.device)
     pixels = pixels * (1 - strength) + soft * strength
     gain, shift = _uniform(random, n, 0.88, 1.12).to(pixels.device), _uniform(random, n, -0.05, 0.05).to(pixels.device)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPTokenizer, VisionTextDualEncoderModel
 
 from distok.menagerie.corpus import Source
 from distok.menagerie.stage_clip import jitter
@@ -22,7 +22,7 @@ class LabelerStage:
 
     name = "labeler"
 
-    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, source: Source, seed: int = 404, batch_size: int = 64) -> None:
+    def __init__(self, model: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer, source: Source, seed: int = 404, batch_size: int = 64) -> None:
         self.model, self.source, self.seed, self.batch_size = model, source, seed, batch_size
         for parameter in model.parameters():
             parameter.requires_grad_(False)

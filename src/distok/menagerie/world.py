@@ -23,7 +23,7 @@ from distok.files import write_text
 from distok.menagerie.corpus import Drawn, Source
 from distok.menagerie.evaluator import Evaluator
 from distok.menagerie.folder import Folder
-from distok.menagerie.language import make_clip, make_tokenizer, save_labeler, save_projection, text_tower
+from distok.menagerie.language import make_clip, make_tokenizer, save_labeler, save_projection
 from distok.menagerie.latents import build_bank, read_bank
 from distok.menagerie.stage import Runner, Schedule
 from distok.menagerie.stage_clip import ClipStage
@@ -51,7 +51,7 @@ class Recipe:
     clip: Schedule = CLIP
     labeler: Schedule = LABELER
     denoiser: Schedule = DENOISER
-    pictures: int = 32_768
+    pictures: int = 65_536
     shard: int = 2048
     batch: int = 64
     steps: int = 12
@@ -138,7 +138,7 @@ class World:
         unet = self._begin(make_unet(LATENT_CHANNELS, clip.config.text_config.hidden_size), "pipeline/unet")
         stage = DenoiserStage(
             unet.to(memory_format=torch.channels_last),
-            text_tower(clip).to(self.device),
+            clip.text_model.to(self.device),
             read_bank(self.out / "bank"),
             vae.config.scaling_factor,
             tokenizer.eos_token_id,
@@ -152,7 +152,7 @@ class World:
         from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
         clip, tokenizer = self.clip()
-        text = text_tower(clip)
+        text = clip.text_model
         scheduler = DPMSolverMultistepScheduler(
             beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing", steps_offset=1
         )
