@@ -59,7 +59,7 @@ class ClipLabeler(Labeler):
         with pretrained.loading(folder):
             from transformers import AutoModel, CLIPProcessor
 
-            model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float().to(device)
+            model = flat_features(AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float().to(device))
             processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
         return cls(model, processor, settings.get("template", TEMPLATE), settings.get("temperature"))
 
@@ -92,6 +92,14 @@ class ClipLabeler(Labeler):
         images = [picture.convert("RGB") for picture in pictures]
         inputs = self.processor.image_processor(images=images, return_tensors="pt").to(self.model.device)
         return _feature(self.model.get_image_features(**inputs))
+
+
+def flat_features(model: Any) -> Any:
+    """Let a dual encoder take a convolutional image tower, whose pooled features transformers leaves as [b, e, 1, 1]."""
+    pooler = getattr(getattr(model, "vision_model", None), "pooler", None)
+    if isinstance(pooler, torch.nn.AdaptiveAvgPool2d):
+        model.vision_model.pooler = torch.nn.Sequential(pooler, torch.nn.Flatten())
+    return model
 
 
 def _feature(output: Any) -> Float[Tensor, "b e"]:

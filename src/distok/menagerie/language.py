@@ -3,10 +3,11 @@
 import copy
 from pathlib import Path
 
-from transformers import CLIPTextConfig, CLIPTokenizer, LevitConfig, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
+from transformers import CLIPTextConfig, CLIPTokenizer, ResNetConfig, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from distok.files import write_tensors, write_text
+from distok.labelers.clip import flat_features
 from distok.menagerie.captions import WORDS
 
 CONTEXT = 24
@@ -32,8 +33,11 @@ def make_tokenizer(words: tuple[str, ...] = WORDS) -> CLIPTokenizer:
 
 
 def make_clip(tokenizer: CLIPTokenizer, width: int = 192, layers: int = 4, side: int = LABEL_SIDE) -> VisionTextDualEncoderModel:
-    """A small CLIP: a causal text transformer and, as image tower, a LeViT, whose convolutions learn from far fewer pictures
-    than the patches of a ViT."""
+    """A small CLIP: a causal text transformer and a ResNet as image tower.
+
+    In a race over the same 105 batches of 64 (docs/log.md) the ResNet was down to a cross-entropy of 2.3 where a MobileNet stood
+    at 3.0 and a LeViT at 3.8; a ViT is slower still.
+    """
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -46,16 +50,16 @@ def make_clip(tokenizer: CLIPTokenizer, width: int = 192, layers: int = 4, side:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    vision = LevitConfig(
+    vision = ResNetConfig(
+        embedding_size=width // 6,
+        hidden_sizes=[width // 5, width // 5 * 2, width // 5 * 4, width // 3 * 4],
+        depths=[1, 2, 2, 2],
+        layer_type="basic",
         image_size=side,
-        hidden_sizes=[width, 4 * width // 3, 5 * width // 3],
-        num_attention_heads=[width // 48, width // 32, width // 24],
-        depths=[2, 2, 2],
-        key_dim=[16, 16, 16],
-        drop_path_rate=0,
-        hidden_size=5 * width // 3,  # what the dual encoder asks every image tower for
+        hidden_size=width // 3 * 4,  # what the dual encoder asks every image tower for
     )
-    return VisionTextDualEncoderModel(VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=width))
+    model = VisionTextDualEncoderModel(VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=width))
+    return flat_features(model)
 
 
 def save_projection(clip: VisionTextDualEncoderModel, folder: Path) -> None:
