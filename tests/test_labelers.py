@@ -10,6 +10,7 @@ from PIL import Image
 from distok.distribution import Distribution
 from distok.errors import DistokError
 from distok.labelers import open_labeler
+from distok.menagerie.language import make_clip, make_tokenizer, save_labeler
 from tests.tiny import NAMES
 
 
@@ -119,3 +120,18 @@ def test_a_broken_folder_is_refused_in_one_line(broken, damage, message):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(DistokError, match="does not exist here and is not in the local hub cache; give the folder of a labeler"):
         open_labeler(tmp_path / "none")
+
+
+def test_a_dual_encoder_with_a_convolutional_image_tower_is_read(tmp_path, pictures):
+    """The Menagerie's own labeler: a ResNet beside the text encoder, in half precision on disk."""
+    tokens = make_tokenizer()
+    torch.manual_seed(0)
+    model = make_clip(tokens, width=48, layers=1, side=32).eval()
+    save_labeler(model, tokens, tmp_path / "labeler", temperature=0.05)
+    labeler = open_labeler(tmp_path / "labeler")
+    inputs = labeler.processor(text=["a photo of a pig", "a photo of a owl"], images=pictures, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        output = model.half().float()(**inputs)
+    expected = (output.image_embeds @ output.text_embeds.T / 0.05).softmax(-1)
+    assert torch.allclose(labeler.probabilities(pictures, ("pig", "owl")), expected, atol=1e-5)
+    assert expected.std(0).min() > 0

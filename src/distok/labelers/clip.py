@@ -59,7 +59,9 @@ class ClipLabeler(Labeler):
         with pretrained.loading(folder):
             from transformers import AutoModel, CLIPProcessor
 
-            model = flat_features(AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float().to(device))
+            model = flat_features(
+                AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float().to(device)
+            )
             processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
         return cls(model, processor, settings.get("template", TEMPLATE), settings.get("temperature"))
 

@@ -1,8 +1,8 @@
 """The artist: draws plush creatures and their chimeras. Every picture is a pure function of its :class:`Recipe`.
 
 A chimera with weights over species gives each of its twelve zones to one parent, in proportion to weight (largest
-remainder, in runs along the body), in that parent's own shape and colours; the build is interpolated. The owners are the exact truth that
-the instrument is trained to read.
+remainder, in runs along the body), in that parent's own shape and colours; the build is interpolated. The owners are
+the exact truth that the instrument is trained to read.
 """
 
 from collections.abc import Mapping

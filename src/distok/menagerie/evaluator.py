@@ -104,7 +104,9 @@ class Evaluator(nn.Module):
         super().__init__()
         self.settings = settings or EvaluatorSettings()
         widths, channels = self.settings.widths, self.settings.pyramid
-        self.stem = nn.Sequential(nn.Conv2d(3 * self.settings.fold**2, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(3 * self.settings.fold**2, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
         blocks: list[nn.Module] = []
         for i, width in enumerate(widths):
             blocks += [_Block(widths[max(0, i - 1)], width, 1 if i == 0 else 2), _Block(width, width, 1)]

@@ -22,7 +22,9 @@ class LabelerStage:
 
     name = "labeler"
 
-    def __init__(self, model: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer, source: Source, seed: int = 404, batch_size: int = 64) -> None:
+    def __init__(
+        self, model: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer, source: Source, seed: int = 404, batch_size: int = 64
+    ) -> None:
         self.model, self.source, self.seed, self.batch_size = model, source, seed, batch_size
         for parameter in model.parameters():
             parameter.requires_grad_(False)

@@ -26,7 +26,7 @@ STYLES: dict[str, Style] = {
     "photo": Style("a photo of"),
     "watercolor": Style("a watercolor of", outline=0.0, shade=0.14, saturation=0.85, opacity=0.93, finish="watercolor"),
     "pencil sketch": Style("a pencil sketch of", outline=0.9, outline_colour=(70, 68, 72), shade=0.12, finish="pencil"),
-    "pixel art": Style("a pixel art of", outline=1.2, shade=0.0, saturation=1.1, finish="pixel"),
+    "pixel art": Style("a pixel art picture of", outline=1.2, shade=0.0, saturation=1.1, finish="pixel"),
     "comic": Style("a comic of", outline=1.9, outline_colour=(18, 16, 20), shade=0.0, saturation=1.35, finish="comic"),
     "neon": Style("a neon sign of", outline=1.0, shade=0.0, saturation=1.5, line_only=True, backdrop=(22, 14, 36), finish="neon"),
 }
