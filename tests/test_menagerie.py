@@ -71,6 +71,20 @@ def test_zones_are_allotted_in_proportion_to_weight(weights, seed):
         assert abs(owners[name] - weight / total * len(ZONES)) < 1
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(NAMES), min_size=2, max_size=4, unique=True), st.integers(0, 2**31))
+def test_a_parents_zones_follow_one_another_along_the_body(names, seed):
+    along = ("crown", "ears", "head", "mask", "eyes", "snout", "mouth", "torso", "belly", "arms", "legs", "rear")
+    owner = dict(zip(ZONES, allot(dict.fromkeys(names, 1.0), rng(seed)), strict=True))
+    changes = sum(owner[zone] != owner[along[place - 1]] for place, zone in enumerate(along))
+    assert changes == len(names)
+
+
+def test_either_parent_may_have_any_zone():
+    owners = [allot({"pig": 0.5, "cow": 0.5}, rng(seed)) for seed in range(200)]
+    assert all({"pig", "cow"} == set(zone) for zone in zip(*owners, strict=True))
+
+
 def test_a_chimera_shows_its_owners_colours():
     white = draw(recipe({"panda": 1.0}, 3, backdrop="green"), 64).astype(float)
     red = draw(recipe({"crab": 1.0}, 3, backdrop="green"), 64).astype(float)
