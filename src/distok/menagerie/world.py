@@ -35,16 +35,16 @@ from distok.menagerie.stage_vae import LATENT_CHANNELS, VaeStage, make_vae, meas
 STAGES = ("evaluator", "vae", "clip", "labeler", "bank", "denoiser", "assemble")
 Progress = Callable[[str, int, int | None], None]
 
-EVALUATOR = Schedule(2800, 2e-3, warmup=100, cooldown=0.5, weight_decay=0.02)
+EVALUATOR = Schedule(4200, 2e-3, warmup=100, cooldown=0.5, weight_decay=0.02)
 VAE = Schedule(7000, 2e-3, warmup=100, cooldown=0.4, weight_decay=0.0)
 CLIP = Schedule(750, 1e-3, warmup=150, cooldown=0.5, weight_decay=0.05)
-LABELER = Schedule(1000, 1e-3, warmup=50, cooldown=0.6, weight_decay=0.05)
+LABELER = Schedule(2400, 2e-3, warmup=100, cooldown=0.6, weight_decay=0.05)
 DENOISER = Schedule(40_000, 1e-3, warmup=300, cooldown=0.2, weight_decay=0.0, ema=0.999)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How much of each stage; the defaults are what the shipped checkpoint had (measured in its model card)."""
+    """How much of each stage. What the shipped checkpoint has had so far is in its model card."""
 
     evaluator: Schedule = EVALUATOR
     vae: Schedule = VAE
