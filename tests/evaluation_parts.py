@@ -23,7 +23,7 @@ def evaluator():
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Evaluator(EvaluatorSettings(side=16, widths=(8, 8), pyramid=8, looks=1, features=16)).eval()
+        return Evaluator(EvaluatorSettings(side=16, fold=1, widths=(8, 8), pyramid=8, looks=1, features=16)).eval()
 
 
 @pytest.fixture(scope="module")

@@ -102,11 +102,12 @@ def test_backend_and_labeler_open_the_world(world):
 
 
 def test_the_labelers_text_tower_is_the_pipelines(world):
-    from transformers import CLIPModel, CLIPTextModel
+    from transformers import CLIPTextModel, VisionTextDualEncoderModel
 
-    labeler = CLIPModel.from_pretrained(world[0] / "labeler").text_model.state_dict()
+    labeler = VisionTextDualEncoderModel.from_pretrained(world[0] / "labeler").text_model.state_dict()
     encoder = CLIPTextModel.from_pretrained(world[0] / "pipeline" / "text_encoder").state_dict()
-    assert all(torch.equal(labeler[name.removeprefix("text_model.")], value) for name, value in encoder.items())
+    for name, value in encoder.items():  # the labeler's half is what the disk holds
+        assert torch.equal(labeler[name.removeprefix("text_model.")].half(), value.half())
 
 
 def test_a_finished_world_is_not_trained_again(world):
