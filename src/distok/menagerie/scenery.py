@@ -44,10 +44,11 @@ ACCESSORY_LAYERS: dict[str, list[Layer]] = {
         stroke(join(curve((4.6, 16), (7.4, 16.4), (10.2, 15.4)), curve((4.2, 12.6), (7, 13), (9.8, 12))), 1.1, "second"),
     ],
     "glasses": [
-        stroke(both(ellipse(6.4, -9, 5.6, 5.2)), 1.5, "main"),
-        stroke(join(curve((-1, -9.6), (0, -10.4), (1, -9.6)), both(curve((12, -9.6), (14, -10.2), (15.6, -10.6)))), 1.5, "main"),
+        stroke(both(ellipse(7, -9, 6.3, 6)), 2.8, "main"),
+        stroke(both(ellipse(7, -9, 5, 4.7)), 0.9, "second"),
+        stroke(join(curve((-1, -9.6), (0, -10.4), (1, -9.6)), both(curve((13, -9.6), (15, -10.4), (17, -11)))), 2.4, "main"),
     ],
-    "bow tie": [fill(both(polygon((0, 7), (8.6, 2.6), (8.6, 11.4)))), fill(ellipse(0, 7, 2.4, 2.7), "second")],
+    "bow tie": [fill(both(polygon((0, 10.5), (11.5, 4.5), (11.5, 16.5)))), fill(ellipse(0, 10.5, 3.3, 3.7), "second")],
 }
 
 
