@@ -155,6 +155,17 @@ def test_stages_that_are_not_chosen_are_taken_over_as_they_are(world, tmp_path):
     assert set(calls) == {"bank", "denoiser"}
 
 
+def test_the_text_encoder_is_taken_over_bit_for_bit(world, tmp_path):
+    from transformers import CLIPTextModel
+
+    clip, _ = World(tmp_path, TINY, start=world[0], chosen=("assemble",)).clip()
+    encoder = CLIPTextModel.from_pretrained(world[0] / "pipeline" / "text_encoder").state_dict()
+    assert all(torch.equal(clip.text_model.state_dict()[name], value) for name, value in encoder.items())
+    projection, _ = read_tensors(world[0] / "pipeline" / "text_encoder" / "projection.safetensors")
+    assert torch.equal(clip.text_projection.weight, projection["weight"])
+    assert any(not torch.equal(value, value.half().float()) for value in encoder.values()), "rounding would not show"
+
+
 def test_a_stage_stops_after_its_minutes(tmp_path):
     train_world(tmp_path, ["vae"], recipe=replace(TINY, vae=Schedule(1000, save_seconds=0.0)), minutes=1e-6)
     assert int(read_tensors(tmp_path / "state" / "vae.state.safetensors")[1]["step"]) == 1

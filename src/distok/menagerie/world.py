@@ -19,7 +19,7 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from distok.errors import DistokError
-from distok.files import write_text
+from distok.files import read_tensors, write_text
 from distok.menagerie.corpus import Drawn, Source
 from distok.menagerie.evaluator import Evaluator
 from distok.menagerie.folder import Folder
@@ -99,6 +99,10 @@ class World:
         source, tokenizer = self.source(303), self.tokenizer()
         torch.manual_seed(self.recipe.seed)
         model = self._begin(make_clip(tokenizer), "labeler")
+        if self.start:  # the labeler is in half precision on disk, and a rounded text encoder would be another one
+            self._begin(model.text_model, "pipeline/text_encoder")
+            projection, _ = read_tensors(self.start / "pipeline" / "text_encoder" / "projection.safetensors")
+            model.text_projection.load_state_dict(projection)
         return self._run(ClipStage(model, tokenizer, source), self.recipe.clip), tokenizer
 
     def tokenizer(self) -> CLIPTokenizer:
