@@ -71,7 +71,7 @@ def world(tmp_path_factory):
 def test_every_stage_reports_and_finishes(world):
     out, seen = world
     finished = {stage for stage, done, total in seen if done == total}
-    assert finished == {"evaluator", "vae", "clip", "labeler", "bank", "denoiser"}
+    assert finished == {"evaluator", "vae", "text", "labeler", "bank", "denoiser"}
     assert (out / "names.txt").read_text().split()[:2] == ["pig", "sheep"]
     assert Evaluator.load(out / "evaluator.safetensors").settings == EvaluatorSettings()
 
@@ -134,6 +134,20 @@ def test_a_persons_own_pictures_make_a_world(tmp_path):
         train_world(tmp_path / "out", ["unet"], recipe=TINY)
 
 
+def test_pictures_with_captions_alone_make_a_labeler_too(tmp_path):
+    from distok.menagerie import draw
+
+    (tmp_path / "art").mkdir()
+    for seed, name in enumerate(("pig", "owl", "cow", "red fox")):
+        draw({name.split()[-1]: 1.0}, seed).save(tmp_path / "art" / f"{seed}.png")
+        (tmp_path / "art" / f"{seed}.txt").write_text(f"my {name}")
+    world = World(tmp_path / "out", TINY, pictures=tmp_path / "art")
+    before = {name: value.clone() for name, value in world.text()[0].state_dict().items()}
+    after = world.labeler().state_dict()
+    changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {"vision_model", "visual_projection", "logit_scale"}
+
+
 def test_a_world_can_go_on_from_another(world, tmp_path):
     from diffusers import AutoencoderTiny
 
@@ -158,7 +172,7 @@ def test_stages_that_are_not_chosen_are_taken_over_as_they_are(world, tmp_path):
 def test_the_text_encoder_is_taken_over_bit_for_bit(world, tmp_path):
     from transformers import CLIPTextModel
 
-    clip, _ = World(tmp_path, TINY, start=world[0], chosen=("assemble",)).clip()
+    clip, _ = World(tmp_path, TINY, start=world[0], chosen=("assemble",)).text()
     encoder = CLIPTextModel.from_pretrained(world[0] / "pipeline" / "text_encoder").state_dict()
     assert all(torch.equal(clip.text_model.state_dict()[name], value) for name, value in encoder.items())
     projection, _ = read_tensors(world[0] / "pipeline" / "text_encoder" / "projection.safetensors")

@@ -1,7 +1,7 @@
 """The artist: draws plush creatures and their chimeras. Every picture is a pure function of its :class:`Recipe`.
 
 A chimera with weights over species gives each of its twelve zones to one parent, in proportion to weight (largest
-remainder, in runs along the body), in that parent's own shape and colours; the build is interpolated. The owners are
+remainder, in runs from the crown down), in that parent's own shape and colours; the build is interpolated. The owners are
 the exact truth that the instrument is trained to read.
 """
 
@@ -69,10 +69,10 @@ class Recipe:
 
 
 def allot(weights: Mapping[str, float], rng: np.random.Generator) -> tuple[str, ...]:
-    """Give each zone a parent: counts by largest remainder (ties drawn), in runs along the body from a drawn place on.
+    """Give each zone a parent: counts by largest remainder (ties drawn), in runs from the crown down, parents in drawn order.
 
     Runs, and not scattered zones, because a pig's head on a sheep's body is a creature at a glance, and because a generator
-    learns two regions from far fewer pictures than 924 ways of scattering two parents over twelve zones.
+    learns two regions in two orders from far fewer pictures than 924 ways of scattering two parents over twelve zones.
     """
     names = list(weights)
     shares = np.array([weights[name] for name in names], float)
@@ -81,8 +81,7 @@ def allot(weights: Mapping[str, float], rng: np.random.Generator) -> tuple[str, 
     order = np.argsort(-(quota - counts) + rng.uniform(0, 1e-6, len(names)))
     counts[order[: len(ZONES) - counts.sum()]] += 1
     parents = rng.permutation(len(names))
-    along = np.roll(np.repeat(parents, counts[parents]), int(rng.integers(len(ZONES))))
-    owner = dict(zip(_ALONG_THE_BODY, along, strict=True))
+    owner = dict(zip(_ALONG_THE_BODY, np.repeat(parents, counts[parents]), strict=True))
     return tuple(names[owner[zone]] for zone in ZONES)
 
 

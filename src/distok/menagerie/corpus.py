@@ -40,26 +40,21 @@ def _dressed(weights: dict[str, float], rng: np.random.Generator, seed: int, loo
     return recipe(weights, seed, style, scene, backdrop, accessory)
 
 
-def captioned(
-    seed: int, index: int, pairs: float = 0.5, among: tuple[str, ...] | None = None, look: Look | None = None
-) -> tuple[Recipe, str]:
+def captioned(seed: int, index: int, pairs: float = 0.65, look: Look | None = None) -> tuple[Recipe, str]:
     """Item ``index`` of the captioned training corpus: one species, or an equal pair of the training split.
 
     Args:
         seed: the corpus' seed.
         index: which item, from 0.
         pairs: probability of a pair.
-        among: restrict the species, for batches whose captions are hard to tell apart.
         look: how often styles, scenes and accessories occur.
     """
     rng = seeded(seed, "captioned", index)
-    names = among or NAMES
     if rng.random() < pairs:
-        chosen = set(names)
-        allowed = [pair for pair in splits().train_pairs if among is None or (pair[0] in chosen and pair[1] in chosen)]
+        allowed = splits().train_pairs
         weights = dict.fromkeys(allowed[int(rng.integers(len(allowed)))], 0.5)
     else:
-        weights = {str(names[int(rng.integers(len(names)))]): 1.0}
+        weights = {str(NAMES[int(rng.integers(len(NAMES)))]): 1.0}
     made = _dressed(weights, rng, derive(seed, "picture", index), look or Look())
     return made, caption(made, rng)
 
@@ -86,8 +81,8 @@ class Source(Protocol):
         """Picture uint8 [size, size, 3] and caption number ``index``; any index from 0 is valid."""
         ...
 
-    def contrastive(self, step: int, count: int) -> list[tuple[np.ndarray, str]]:
-        """One batch whose captions are hard to tell apart."""
+    def caption(self, index: int) -> str:
+        """The caption of item ``index`` without its picture."""
         ...
 
 
@@ -96,17 +91,14 @@ class Drawn:
 
     names, words = NAMES, WORDS
 
-    def __init__(self, seed: int, size: int = 128, among: int = 24) -> None:
-        self.seed, self.size, self.among = seed, size, among
+    def __init__(self, seed: int, size: int = 128) -> None:
+        self.seed, self.size = seed, size
 
     def item(self, index: int) -> tuple[np.ndarray, str]:
         """See :class:`Source`."""
         made, text = captioned(self.seed, index)
         return draw(made, self.size), text
 
-    def contrastive(self, step: int, count: int) -> list[tuple[np.ndarray, str]]:
-        """A batch that keeps to ``among`` species."""
-        chosen = seeded(self.seed, "species", step).choice(len(NAMES), self.among, replace=False)
-        among = tuple(NAMES[i] for i in chosen)
-        items = [captioned(self.seed, step * count + row, pairs=0.55, among=among) for row in range(count)]
-        return [(draw(made, self.size), text) for made, text in items]
+    def caption(self, index: int) -> str:
+        """See :class:`Source`."""
+        return captioned(self.seed, index)[1]

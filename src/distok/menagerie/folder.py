@@ -30,13 +30,14 @@ class Folder:
             raise DistokError(
                 f"{root} is not a folder; give a folder of pictures, one sub-folder a class or with captions beside them"
             )
-        self.items = self._captioned() or self._classes()
+        captioned = self._captioned()
+        self.items = captioned or self._classes()
         if not self.items:
             raise DistokError(f"{root} holds no pictures ({', '.join(sorted(_SUFFIXES))}); put them in one folder a class")
         self.words = tuple(
             dict.fromkeys(word for _, text in self.items for word in re.findall(r"[a-z]+", f"{text.lower()} a an the of photo"))
         )
-        self.names = tuple(sorted({path.parent.name for path, _ in self.items if path.parent != self.root}))
+        self.names = () if captioned else tuple(sorted({_name(path) for path, _ in self.items}))
 
     def _captioned(self) -> list[tuple[Path, str]]:
         table = self.root / "metadata.jsonl"
@@ -49,7 +50,7 @@ class Folder:
         return [(p, p.with_suffix(".txt").read_text().strip()) for p in self._pictures() if p.with_suffix(".txt").exists()]
 
     def _classes(self) -> list[tuple[Path, str]]:
-        named = [(p, p.parent.name.replace("_", " ")) for p in self._pictures() if p.parent != self.root]
+        named = [(path, _name(path)) for path in self._pictures() if path.parent != self.root]
         return [(path, f"a photo of {article(name)}") for path, name in named]
 
     def _pictures(self) -> list[Path]:
@@ -57,8 +58,7 @@ class Folder:
 
     def item(self, index: int) -> tuple[np.ndarray, str]:
         """Picture and caption number ``index``; every round through the folder has its own order."""
-        round_, place = divmod(index, len(self.items))
-        path, text = self.items[int(seeded(self.seed, "order", round_).permutation(len(self.items))[place])]
+        path, text = self._entry(index)
         try:
             with Image.open(path) as picture:
                 square = ImageOps.fit(picture.convert("RGB"), (self.size, self.size), Image.Resampling.LANCZOS)
@@ -66,6 +66,14 @@ class Folder:
             raise DistokError(f"{path} is not a readable picture ({error}); remove it or replace it") from None
         return np.asarray(square), text
 
-    def contrastive(self, step: int, count: int) -> list[tuple[np.ndarray, str]]:
-        """The next ``count`` items."""
-        return [self.item(step * count + row) for row in range(count)]
+    def caption(self, index: int) -> str:
+        """The caption of item ``index`` without its picture."""
+        return self._entry(index)[1]
+
+    def _entry(self, index: int) -> tuple[Path, str]:
+        round_, place = divmod(index, len(self.items))
+        return self.items[int(seeded(self.seed, "order", round_).permutation(len(self.items))[place])]
+
+
+def _name(path: Path) -> str:
+    return path.parent.name.replace("_", " ")

@@ -1,7 +1,7 @@
 """``distok world train``: the whole text-to-image world from nothing, stage by stage, resumable after a kill at any point.
 
-Stages: evaluator (the instrument, first), vae, clip (text encoder and image tower), labeler (the image tower goes on
-learning), bank (encoded pictures), denoiser, assemble (an ordinary diffusers pipeline directory). With a person's own
+Stages: evaluator (the instrument, first), vae, text (the text encoder, from captions alone), labeler (an image tower under
+that encoder), bank (encoded pictures), denoiser, assemble (an ordinary diffusers pipeline directory). With a person's own
 pictures the evaluator is left out: it is an instrument for the artist's zones.
 """
 
@@ -26,18 +26,18 @@ from distok.menagerie.folder import Folder
 from distok.menagerie.language import make_clip, make_tokenizer, save_labeler, save_projection
 from distok.menagerie.latents import build_bank, read_bank
 from distok.menagerie.stage import Runner, Schedule
-from distok.menagerie.stage_clip import ClipStage
 from distok.menagerie.stage_denoiser import DenoiserStage, make_unet
 from distok.menagerie.stage_evaluator import EvaluatorStage
 from distok.menagerie.stage_labeler import LabelerStage
+from distok.menagerie.stage_text import TextReader, TextStage
 from distok.menagerie.stage_vae import LATENT_CHANNELS, VaeStage, make_vae, measure_scale
 
-STAGES = ("evaluator", "vae", "clip", "labeler", "bank", "denoiser", "assemble")
+STAGES = ("evaluator", "vae", "text", "labeler", "bank", "denoiser", "assemble")
 Progress = Callable[[str, int, int | None], None]
 
 EVALUATOR = Schedule(4200, 2e-3, warmup=100, cooldown=0.5, weight_decay=0.02)
 VAE = Schedule(7000, 2e-3, warmup=100, cooldown=0.4, weight_decay=0.0)
-CLIP = Schedule(750, 1e-3, warmup=150, cooldown=0.5, weight_decay=0.05)
+TEXT = Schedule(1500, 1e-3, warmup=100, cooldown=0.5, weight_decay=0.05)
 LABELER = Schedule(2400, 2e-3, warmup=100, cooldown=0.6, weight_decay=0.05)
 DENOISER = Schedule(40_000, 1e-3, warmup=300, cooldown=0.2, weight_decay=0.0, ema=0.999)
 
@@ -48,7 +48,7 @@ class Recipe:
 
     evaluator: Schedule = EVALUATOR
     vae: Schedule = VAE
-    clip: Schedule = CLIP
+    text: Schedule = TEXT
     labeler: Schedule = LABELER
     denoiser: Schedule = DENOISER
     pictures: int = 65_536
@@ -94,16 +94,18 @@ class World:
         model.register_to_config(scaling_factor=measure_scale(model.float(), source))
         return model
 
-    def clip(self) -> tuple[nn.Module, object]:
-        """Text encoder and image tower in one contrastive model, and the tokenizer."""
-        source, tokenizer = self.source(303), self.tokenizer()
+    def text(self) -> tuple[nn.Module, CLIPTokenizer]:
+        """The text encoder, in a dual encoder whose image tower knows nothing yet, and the tokenizer."""
+        source, tokenizer = self.source(707), self.tokenizer()
         torch.manual_seed(self.recipe.seed)
         model = self._begin(make_clip(tokenizer), "labeler")
         if self.start:  # the labeler is in half precision on disk, and a rounded text encoder would be another one
             self._begin(model.text_model, "pipeline/text_encoder")
             projection, _ = read_tensors(self.start / "pipeline" / "text_encoder" / "projection.safetensors")
             model.text_projection.load_state_dict(projection)
-        return self._run(ClipStage(model, tokenizer, source), self.recipe.clip), tokenizer
+        reader = TextReader(model.text_model, model.text_projection)
+        self._run(TextStage(reader, tokenizer, source, batch_size=2 * self.recipe.batch), self.recipe.text)
+        return model, tokenizer
 
     def tokenizer(self) -> CLIPTokenizer:
         """That of the world it goes on from, else one whose words are those of the captions."""
@@ -112,12 +114,9 @@ class World:
         return make_tokenizer(tuple(self.source(0).words))
 
     def labeler(self) -> nn.Module:
-        """The contrastive model with an image tower that went on learning; without class names it is left as it was."""
-        clip, tokenizer = self.clip()
-        source = self.source(404)
-        if not source.names:
-            return clip
-        return self._run(LabelerStage(clip, tokenizer, source), self.recipe.labeler)
+        """The dual encoder: an image tower trained under the locked text encoder."""
+        model, tokenizer = self.text()
+        return self._run(LabelerStage(model, tokenizer, self.source(404)), self.recipe.labeler)
 
     def bank(self) -> None:
         """Encode the pictures the denoiser learns from."""
@@ -135,7 +134,7 @@ class World:
 
     def denoiser(self) -> nn.Module:
         """The U-Net under the frozen text encoder."""
-        clip, tokenizer = self.clip()
+        clip, tokenizer = self.text()
         vae = self.vae()
         empty = np.array(tokenizer([""], padding="max_length").input_ids[0])
         torch.manual_seed(self.recipe.seed)
@@ -155,7 +154,7 @@ class World:
         """Write pipeline, labeler and names as ordinary directories; weights in half precision on disk."""
         from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
-        clip, tokenizer = self.clip()
+        clip, tokenizer = self.text()
         text = clip.text_model
         scheduler = DPMSolverMultistepScheduler(
             beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing", steps_offset=1
