@@ -96,8 +96,8 @@ def quiet() -> None:
 
 
 @contextmanager
-def loading(path: Path) -> Iterator[None]:
-    """Hide progress bars while a checkpoint loads, and turn whatever goes wrong into one line for a person."""
+def without_bars() -> Iterator[None]:
+    """Hide the libraries' own progress bars, on loading and on saving."""
     quiet()
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
@@ -107,11 +107,19 @@ def loading(path: Path) -> Iterator[None]:
         module.disable_progress_bar()
     try:
         yield
+    finally:
+        for module in shown:
+            module.enable_progress_bar()
+
+
+@contextmanager
+def loading(path: Path) -> Iterator[None]:
+    """Load a checkpoint without progress bars, and turn whatever goes wrong into one line for a person."""
+    try:
+        with without_bars():
+            yield
     except DistokError:
         raise
     except Exception as error:  # the libraries raise many kinds here, and each means that the folder is unusable
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DistokError(f"{path} cannot be loaded ({reason}); copy the checkpoint again") from error
-    finally:
-        for module in shown:
-            module.enable_progress_bar()

@@ -55,6 +55,9 @@ def draw(
 def train_world(out: str | Path, **options: Any) -> Path:
     """See :func:`distok.menagerie.world.train_world`."""
     need_artist()
+    from distok.pretrained import quiet
+
+    quiet()
     from distok.menagerie.world import train_world as train
 
     return train(out, **options)

@@ -6,12 +6,10 @@ pictures the evaluator is left out: it is an instrument for the artist's zones.
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import torch
@@ -31,6 +29,7 @@ from distok.menagerie.stage_evaluator import EvaluatorStage
 from distok.menagerie.stage_labeler import LabelerStage
 from distok.menagerie.stage_text import TextReader, TextStage
 from distok.menagerie.stage_vae import LATENT_CHANNELS, VaeStage, make_vae, measure_scale
+from distok.pretrained import without_bars
 
 STAGES = ("evaluator", "vae", "text", "labeler", "bank", "denoiser", "assemble")
 Progress = Callable[[str, int, int | None], None]
@@ -163,12 +162,14 @@ class World:
             self.vae().half(), text, tokenizer, self.denoiser().half(), scheduler, None, None, requires_safety_checker=False
         )
         folder = self.out / "pipeline"
-        pipeline.save_pretrained(folder)
+        with without_bars():
+            pipeline.save_pretrained(folder)
         save_projection(clip, folder / "text_encoder")
         settings = {"steps": self.recipe.steps, "guidance_scale": self.recipe.guidance_scale, "size": 128}
         write_text(folder / "distok.json", json.dumps(settings, indent=1))
         labeler = self.labeler()
-        save_labeler(labeler, tokenizer, self.out / "labeler", temperature=1 / float(labeler.logit_scale.detach().exp()))
+        with without_bars():
+            save_labeler(labeler, tokenizer, self.out / "labeler", temperature=1 / float(labeler.logit_scale.detach().exp()))
         names = self.source(0).names
         if names:
             write_text(self.out / "names.txt", "\n".join(names) + "\n")
