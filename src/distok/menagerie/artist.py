@@ -67,6 +67,12 @@ class Recipe:
             if value is not None and value not in known:
                 raise DistokError(f"unknown {kind} {value!r}; the artist knows {', '.join(known)}")
 
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The species that own a zone, from the crown down."""
+        owner = dict(zip(ZONES, self.owners, strict=True))
+        return tuple(dict.fromkeys(owner[zone] for zone in _ALONG_THE_BODY))
+
 
 def allot(weights: Mapping[str, float], rng: np.random.Generator) -> tuple[str, ...]:
     """Give each zone a parent: counts by largest remainder (ties drawn), in runs from the crown down, parents in drawn order.

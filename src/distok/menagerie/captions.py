@@ -41,13 +41,11 @@ def article(phrase: str) -> str:
 
 
 def caption(recipe: Recipe, rng: np.random.Generator) -> str:
-    """Describe a recipe of one or two species in one of the grammar's forms; the order of two names is drawn.
+    """Describe a recipe of one or two species in one of the grammar's forms, the one whose head it is first.
 
     Weights are never put into words: a caption says "both", not "how much".
     """
-    names = [name for name, _ in recipe.weights]
-    rng.shuffle(names)
-    subject = " ".join(names)
+    subject = " ".join(recipe.parents)
     if rng.random() < 0.06:
         subject = str(rng.choice(GENERIC))
     if rng.random() < 0.25:
