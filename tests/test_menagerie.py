@@ -103,6 +103,8 @@ def test_no_training_recipe_touches_what_is_held_out():
         assert frozenset(names) not in held_out
         assert len({weight for _, weight in made.weights}) == 1, "a weighted distribution was drawn for training"
         assert set(text.split()) & set(NAMES) <= names
+        named = [word for word in text.split() if word in NAMES]
+        assert named in ([], list(made.parents)), "a caption names the head's owner first"
     source = Drawn(303)
     assert [source.caption(index) for index in range(40)] == [source.item(index)[1] for index in range(40)]
 
