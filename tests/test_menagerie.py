@@ -81,9 +81,15 @@ def test_a_parents_zones_follow_one_another_along_the_body(names, seed):
     assert changes == len(names) - 1
 
 
-def test_either_parent_may_have_any_zone():
-    owners = [allot({"pig": 0.5, "cow": 0.5}, rng(seed)) for seed in range(200)]
-    assert all({"pig", "cow"} == set(zone) for zone in zip(*owners, strict=True))
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(NAMES), min_size=2, max_size=4, unique=True), st.integers(0, 2**31))
+def test_who_gives_the_head_depends_on_the_set_of_parents_alone(names, seed):
+    equal = dict.fromkeys(names, 1.0)
+    owners = dict(zip(ZONES, allot(equal, rng(seed)), strict=True))
+    assert owners["crown"] == min(names, key=NAMES.index)
+    assert owners["rear"] == max(names, key=NAMES.index)
+    # twelve zones divide by two, three and four: no remainder is left to chance
+    assert allot(dict(reversed(equal.items())), rng(seed + 1)) == tuple(owners.values())
 
 
 def test_a_chimera_shows_its_owners_colours():
@@ -103,8 +109,6 @@ def test_no_training_recipe_touches_what_is_held_out():
         assert frozenset(names) not in held_out
         assert len({weight for _, weight in made.weights}) == 1, "a weighted distribution was drawn for training"
         assert set(text.split()) & set(NAMES) <= names
-        named = [word for word in text.split() if word in NAMES]
-        assert named in ([], list(made.parents)), "a caption names the head's owner first"
     source = Drawn(303)
     assert [source.caption(index) for index in range(40)] == [source.item(index)[1] for index in range(40)]
 

@@ -16,7 +16,7 @@ from distok.menagerie import parts_body, parts_crown, parts_head
 from distok.menagerie.palette import PALETTE, Colour
 from distok.menagerie.scenery import ACCESSORIES, ACCESSORY_LAYERS, BACKDROPS, SCENES, draw_plain, draw_scene
 from distok.menagerie.shapes import Layer
-from distok.menagerie.species import ZONES, Part, all_species
+from distok.menagerie.species import NAMES, ZONES, Part, all_species
 from distok.menagerie.styles import STYLES, Style, finish
 from distok.seeds import rng as seeded
 
@@ -67,18 +67,13 @@ class Recipe:
             if value is not None and value not in known:
                 raise DistokError(f"unknown {kind} {value!r}; the artist knows {', '.join(known)}")
 
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """The species that own a zone, from the crown down."""
-        owner = dict(zip(ZONES, self.owners, strict=True))
-        return tuple(dict.fromkeys(owner[zone] for zone in _ALONG_THE_BODY))
-
 
 def allot(weights: Mapping[str, float], rng: np.random.Generator) -> tuple[str, ...]:
-    """Give each zone a parent: counts by largest remainder (ties drawn), in runs from the crown down, parents in drawn order.
+    """Give each zone a parent: counts by largest remainder (ties drawn), in runs from the crown down, parents by dominance.
 
-    Runs, and not scattered zones, because a pig's head on a sheep's body is a creature at a glance, and because a generator
-    learns two regions in two orders from far fewer pictures than 924 ways of scattering two parents over twelve zones.
+    Runs, and not scattered zones, because a pig's head on a sheep's body is a creature at a glance. Dominance, the order of the
+    species' table, because names in a prompt and weights in a distribution have no order: were the head's owner drawn, a
+    generator would have to draw it too, and give the body to the other; a small one draws one parent for both (docs/log.md).
     """
     names = list(weights)
     shares = np.array([weights[name] for name in names], float)
@@ -86,7 +81,7 @@ def allot(weights: Mapping[str, float], rng: np.random.Generator) -> tuple[str, 
     counts = np.floor(quota).astype(int)
     order = np.argsort(-(quota - counts) + rng.uniform(0, 1e-6, len(names)))
     counts[order[: len(ZONES) - counts.sum()]] += 1
-    parents = rng.permutation(len(names))
+    parents = np.argsort([NAMES.index(name) for name in names])
     owner = dict(zip(_ALONG_THE_BODY, np.repeat(parents, counts[parents]), strict=True))
     return tuple(names[owner[zone]] for zone in ZONES)
 

@@ -41,11 +41,13 @@ def article(phrase: str) -> str:
 
 
 def caption(recipe: Recipe, rng: np.random.Generator) -> str:
-    """Describe a recipe of one or two species in one of the grammar's forms, the one whose head it is first.
+    """Describe a recipe of one or two species in one of the grammar's forms; the order of two names is drawn.
 
     Weights are never put into words: a caption says "both", not "how much".
     """
-    subject = " ".join(recipe.parents)
+    names = [name for name, _ in recipe.weights]
+    rng.shuffle(names)
+    subject = " ".join(names)
     if rng.random() < 0.06:
         subject = str(rng.choice(GENERIC))
     if rng.random() < 0.25:
