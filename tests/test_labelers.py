@@ -5,11 +5,14 @@ import shutil
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from distok.distribution import Distribution
 from distok.errors import DistokError
 from distok.labelers import open_labeler
+from distok.labelers.clip import place_shares
 from distok.menagerie.language import make_clip, make_tokenizer, save_labeler
 from tests.tiny import NAMES
 
@@ -80,16 +83,18 @@ def test_temperature_and_template_change_the_reading_and_the_hash(broken, labele
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("change", "message"),
     [
         ({"kind": "blip"}, "a labeler of kind 'blip', which is not supported; supported kinds: clip"),
         ({"temperature": 0}, "temperature is 0; give a finite number above 0"),
         ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"reading": "parts"}, "reading is 'parts'; choose one of whole, places"),
+        ({"reading": "places"}, "a reading by places needs a ResNet as image tower"),
         ({"template": "a photo"}, "template is 'a photo'; write {} where the name goes"),
     ],
 )
-def test_bad_settings_are_refused(broken, settings, message):
-    (broken / "labeler.json").write_text(json.dumps(settings))
+def test_bad_settings_are_refused(broken, change, message):
+    (broken / "labeler.json").write_text(json.dumps(change))
     with pytest.raises(DistokError, match=message):
         open_labeler(broken)
 
@@ -122,16 +127,59 @@ def test_a_folder_that_is_not_there(tmp_path):
         open_labeler(tmp_path / "none")
 
 
-def test_a_dual_encoder_with_a_convolutional_image_tower_is_read(tmp_path, pictures):
+@pytest.fixture(scope="module")
+def dual(tmp_path_factory):
     """The Menagerie's own labeler: a ResNet beside the text encoder, in half precision on disk."""
+    folder = tmp_path_factory.mktemp("dual") / "labeler"
     tokens = make_tokenizer()
     torch.manual_seed(0)
-    model = make_clip(tokens, width=48, layers=1, side=32).eval()
-    save_labeler(model, tokens, tmp_path / "labeler", temperature=0.05)
-    labeler = open_labeler(tmp_path / "labeler")
-    inputs = labeler.processor(text=["a photo of a pig", "a photo of a owl"], images=pictures, padding=True, return_tensors="pt")
+    model = make_clip(tokens, width=48, layers=1, side=64).eval()
+    save_labeler(model, tokens, folder, temperature=0.05)
+    return folder, model.half().float()
+
+
+def test_a_dual_encoder_is_read_place_by_place(dual, pictures):
+    folder, model = dual
+    labeler = open_labeler(folder)
+    texts = ["a photo of a pig", "a photo of a owl"]
+    inputs = labeler.processor(text=texts, images=pictures, padding=True, return_tensors="pt")
     with torch.no_grad():
-        output = model.half().float()(**inputs)
-    expected = (output.image_embeds @ output.text_embeds.T / 0.05).softmax(-1)
+        names = torch.nn.functional.normalize(model(**inputs).text_embeds, dim=-1)
+        maps = model.vision_model(pixel_values=inputs["pixel_values"]).last_hidden_state
+        expected = torch.zeros(len(pictures), 2)
+        for picture, places in enumerate(maps):
+            lengths = 0.0
+            for row, column in [(row, column) for row in range(2) for column in range(2)]:
+                feature = model.visual_projection(places[:, row, column])
+                expected[picture] += feature.norm() * (names @ (feature / feature.norm()) / 0.05).softmax(0)
+                lengths += feature.norm()
+            expected[picture] /= lengths
+    assert maps.shape[2:] == (2, 2)
     assert torch.allclose(labeler.probabilities(pictures, ("pig", "owl")), expected, atol=1e-5)
     assert expected.std(0).min() > 0
+
+
+def test_a_dual_encoder_is_read_whole_where_its_settings_say_so(dual, pictures, tmp_path):
+    folder, model = dual
+    shutil.copytree(folder, tmp_path / "whole")
+    (tmp_path / "whole" / "labeler.json").write_text(json.dumps({"kind": "clip", "temperature": 0.05}))
+    labeler = open_labeler(tmp_path / "whole")
+    inputs = labeler.processor(text=["a photo of a pig", "a photo of a owl"], images=pictures, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        output = model(**inputs)
+    expected = (output.image_embeds @ output.text_embeds.T / 0.05).softmax(-1)
+    assert torch.allclose(labeler.probabilities(pictures, ("pig", "owl")), expected, atol=1e-5)
+    assert labeler.hash != open_labeler(folder).hash
+
+
+@given(seed=st.integers(0, 1000), parts=st.integers(1, 6))
+@settings(max_examples=20, deadline=None)
+def test_places_that_name_different_classes_share_a_picture(seed, parts):
+    """Equal places that each show one of the names exactly give each name its share of the places."""
+    generator = torch.Generator().manual_seed(seed)
+    texts = torch.linalg.qr(torch.randn(8, 4, generator=generator))[0].T
+    shown = torch.randint(4, (parts,), generator=generator)
+    shares = place_shares(3 * texts[shown][None], texts, 1000.0)
+    assert torch.allclose(shares[0], torch.bincount(shown, minlength=4) / parts, atol=1e-5)
+    longer = torch.cat([texts[:1], 3 * texts[1:2]])[None]
+    assert torch.allclose(place_shares(longer, texts, 1000.0)[0], torch.tensor([0.25, 0.75, 0, 0]), atol=1e-5)

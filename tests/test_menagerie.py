@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -72,24 +72,13 @@ def test_zones_are_allotted_in_proportion_to_weight(weights, seed):
         assert abs(owners[name] - weight / total * len(ZONES)) < 1
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from(NAMES), min_size=2, max_size=4, unique=True), st.integers(0, 2**31))
-def test_a_parents_zones_follow_one_another_along_the_body(names, seed):
-    along = ("crown", "ears", "head", "mask", "eyes", "snout", "mouth", "torso", "belly", "arms", "legs", "rear")
-    owner = dict(zip(ZONES, allot(dict.fromkeys(names, 1.0), rng(seed)), strict=True))
-    changes = sum(owner[after] != owner[before] for before, after in pairwise(along))
-    assert changes == len(names) - 1
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from(NAMES), min_size=2, max_size=4, unique=True), st.integers(0, 2**31))
-def test_who_gives_the_head_depends_on_the_set_of_parents_alone(names, seed):
-    equal = dict.fromkeys(names, 1.0)
-    owners = dict(zip(ZONES, allot(equal, rng(seed)), strict=True))
-    assert owners["crown"] == min(names, key=NAMES.index)
-    assert owners["rear"] == max(names, key=NAMES.index)
-    # twelve zones divide by two, three and four: no remainder is left to chance
-    assert allot(dict(reversed(equal.items())), rng(seed + 1)) == tuple(owners.values())
+def test_any_zone_may_come_from_any_parent_and_none_depends_on_another():
+    owners = np.array([allot({"pig": 0.5, "cow": 0.5}, rng(seed)) for seed in range(2000)]) == "pig"
+    assert (owners.sum(1) == len(ZONES) // 2).all()
+    assert np.abs(owners.mean(0) - 0.5).max() < 0.06
+    # six of twelve by lot: two zones correlate by exactly -1/11
+    between = np.corrcoef(owners.T)[np.triu_indices(len(ZONES), 1)]
+    assert np.abs(between + 1 / 11).max() < 0.12
 
 
 def test_a_chimera_shows_its_owners_colours():

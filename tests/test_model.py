@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from distok import files
 from distok.distribution import sample_prior
 from distok.errors import DistokError
-from distok.model import DisTok, DisTokSettings
+from distok.model import ACTIVATIONS, DisTok, DisTokSettings
 
 
 def make(seed=0, **changes):
@@ -49,6 +49,35 @@ def test_inputs_are_standardised():
     right.fit_tokens(tokens * 7 + 3)
     assert torch.allclose(left.encode(tokens), right.encode(tokens * 7 + 3), atol=1e-4)
     assert torch.allclose(left.decode(left.encode(tokens)) * 7 + 3, right.decode(left.encode(tokens)), atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_linear_start_is_the_mean_of_tokens(activation):
+    """With as many latents as tokens span, exactly; with fewer, their projection on the leading directions."""
+    tokens = torch.randn(6, 16) * 0.02 + 0.01
+    mixtures = torch.tensor([[0.5, 0.25, 0.25, 0, 0, 0], [0, 0, 0, 1, 0, 0], [1 / 6] * 6]) @ tokens
+    model = make(latent_dim=5, activation=activation)
+    model.fit_tokens(tokens)
+    assert not torch.allclose(model(mixtures), mixtures, atol=1e-3)
+    model.start_linear(tokens)
+    assert torch.allclose(model(mixtures), mixtures, atol=1e-6)
+    assert model.encode(tokens).square().mean().item() == pytest.approx(1, abs=1e-4)
+    model(mixtures).sum().backward()
+    assert model.encoder[2].weight.grad[:, 10:].abs().max() > 0, "the other hidden units learn too"
+    few = make(latent_dim=2, activation=activation)
+    few.fit_tokens(tokens)
+    few.start_linear(tokens)
+    standard = (tokens - few.token_mean) / few.token_scale
+    _, _, directions = torch.linalg.svd(standard)
+    projected = standard @ directions[:2].T @ directions[:2]
+    assert torch.allclose((few(tokens) - few.token_mean) / few.token_scale, projected, atol=1e-4)
+
+
+def test_a_linear_start_that_does_not_fit_is_refused():
+    with pytest.raises(DistokError, match="hidden_dim must be at least 40, not 32"):
+        make(latent_dim=20).start_linear(torch.randn(30, 16))
+    with pytest.raises(DistokError, match="at most 16 latent dimensions here, not 20; lower latent_dim"):
+        make(latent_dim=20, hidden_dim=64).start_linear(torch.randn(30, 16))
 
 
 @given(scale=st.floats(0, 1e4), seed=st.integers(0, 100))

@@ -38,6 +38,8 @@ def trainer(backend, labeler, **changes):
         ({"gamma": float("nan")}, "gamma is nan"),
         ({"epsilon_restrictive": 1.5}, "epsilon_restrictive is 1.5, but it must be a cosine, or none to calibrate"),
         ({"estimate_from": "noise"}, "estimate_from is 'noise', but it must be one of prior, mixtures, both"),
+        ({"start": "zero"}, "start is 'zero', but it must be random or linear"),
+        ({"render_threads": 0}, "render_threads is 0, but it must be a whole number of at least 1"),
         ({"restrictive_prompt": "a {}"}, "restrictive_prompt is 'a {}', but it must be a prompt with two {}"),
         ({"held_out": [("cat", "cat")]}, r"the held-out pair \('cat', 'cat'\) must be two different class names"),
         ({"learning": 1}, "there is no training setting 'learning'; the settings are seed, steps"),
@@ -133,7 +135,14 @@ def test_random_mixtures_are_distributions(most, classes, seed):
     assert mixtures.sum(1) == pytest.approx(np.ones(40), abs=1e-5)
     active = (mixtures > 0).sum(1)
     assert active.max() <= min(most, classes)
-    assert active.min() >= 1
+    assert active.min() >= min(2, most)
+
+
+def test_random_mixtures_are_lopsided_and_nearly_equal():
+    mixtures = random_mixtures(np.random.default_rng(0), 2000, 8, 2)
+    heavier = mixtures.max(1)
+    assert (heavier > 0.9).mean() > 0.04
+    assert (heavier < 0.6).mean() > 0.3
 
 
 @pytest.mark.parametrize("scale", ["mean", "sum"])

@@ -169,6 +169,17 @@ def test_stages_that_are_not_chosen_are_taken_over_as_they_are(world, tmp_path):
     assert set(calls) == {"bank", "denoiser"}
 
 
+def test_a_new_labeler_needs_no_encoded_pictures(world, tmp_path):
+    train_world(tmp_path, ["labeler", "assemble"], recipe=TINY, start=world[0])
+    for part in ("unet", "vae", "text_encoder"):
+        file = next((world[0] / "pipeline" / part).glob("*model*.safetensors")).relative_to(world[0])
+        before, after = (read_tensors(folder / file)[0] for folder in (world[0], tmp_path))
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[key], after[key]) for key in before), part
+    with pytest.raises(DistokError, match="holds no encoded pictures; train the stage 'bank' first"):
+        train_world(tmp_path / "other", ["denoiser"], recipe=TINY, start=world[0])
+
+
 def test_the_text_encoder_is_taken_over_bit_for_bit(world, tmp_path):
     from transformers import CLIPTextModel
 

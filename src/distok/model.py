@@ -83,6 +83,29 @@ class DisTok(nn.Module):
         self.token_scale.copy_(scale.clamp(min=1e-2 * scale.mean().clamp(min=1e-8)))
         self.token_radius.copy_(_radius(self._standardise(tokens)).max())
 
+    @torch.no_grad()
+    def start_linear(self, tokens: Float[Tensor, "k d"]) -> None:
+        """Begin as the projection of a mixture on the leading w directions of real tokens; call after :meth:`fit_tokens`.
+
+        With w ≥ k − 1 that is the weighted mean of tokens itself, the strongest of the cheap controls: training starts there
+        and learns what is better. It needs no other layer: every activation here has f(x) − f(−x) = c·x, so a pair of hidden
+        units passes a coordinate on. The hidden units that are left keep their random inputs and begin with outputs of zero.
+
+        Raises:
+            DistokError: fewer than 2·w hidden units.
+        """
+        w, h = self.settings.latent_dim, self.settings.hidden_dim
+        if h < 2 * w:
+            raise DistokError(f"a linear start takes two hidden units a latent: hidden_dim must be at least {2 * w}, not {h}")
+        standard = self._standardise(tokens).double()
+        _, values, directions = torch.linalg.svd(standard, full_matrices=True)
+        if w > len(directions):
+            raise DistokError(f"a linear start has at most {len(directions)} latent dimensions here, not {w}; lower latent_dim")
+        scale = (values[:w].square().sum() / (len(tokens) * w)).sqrt()  # latents of real tokens have unit mean square
+        down, up = (directions[:w] / scale).to(tokens), (directions[:w] * scale).T.to(tokens)
+        _pass_through(self.encoder, down, torch.eye(w).to(tokens))
+        _pass_through(self.decoder, torch.eye(w).to(tokens), up)
+
     def pair(self, left: Float[Tensor, "b d"], right: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """The input of a fused pair: the mean of two tokens, or their sum (paper) with ``input_scale="sum"``."""
         return left + right if self.settings.input_scale == "sum" else (left + right) / 2
@@ -152,3 +175,16 @@ class DisTok(nn.Module):
 def _radius(direction: Float[Tensor, "b d"]) -> Float[Tensor, "b 1"]:
     # The floor keeps the square root differentiable at zero.
     return direction.square().mean(-1, keepdim=True).clamp(min=1e-12).sqrt()
+
+
+def _pass_through(network: nn.Sequential, into: Float[Tensor, "m n"], out: Float[Tensor, "o m"]) -> None:
+    """Make a two-layer network the linear map ``out @ into``, by 2·m of its hidden units."""
+    first, activation, last = network[0], network[1], network[2]
+    one = torch.ones((), device=into.device)
+    gain = activation(one) - activation(-one)  # c of f(x) − f(−x) = c·x
+    m = len(into)
+    first.weight[: 2 * m] = torch.cat([into, -into])
+    first.bias[: 2 * m] = 0
+    last.weight.zero_()
+    last.bias.zero_()
+    last.weight[:, : 2 * m] = torch.cat([out, -out], 1) / gain

@@ -81,8 +81,9 @@ def _collect(bank: Path, count: int, backend: Any, labeler: Any, names: tuple[st
     )
     with output.progress("reading pictures") as bar:
         training.collect(
-            backend, labeler, names, tokens, bank, steps=settings.estimate_steps, callback=lambda s: bar(s["done"], s["total"])
-        )
+            backend, labeler, names, tokens, bank,
+            renders=settings.estimate_renders, steps=settings.estimate_steps, callback=lambda s: bar(s["done"], s["total"]),
+        )  # fmt: skip
     return bank
 
 

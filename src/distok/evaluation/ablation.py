@@ -134,7 +134,10 @@ def bank_for(bench: Bench, path: Path, callback: Report | None = None, size: int
         bench.backend.name_tokens(bench.names).cpu().float(), allowed_pairs(bench.names, settings.held_out), size
     )
     told = None if callback is None else lambda report: callback("collecting readings", report["done"], report["total"])
-    return collect(bench.backend, bench.rulers.labeler, bench.names, tokens, path, steps=settings.estimate_steps, callback=told)
+    return collect(
+        bench.backend, bench.rulers.labeler, bench.names, tokens, path,
+        renders=settings.estimate_renders, steps=settings.estimate_steps, callback=told,
+    )  # fmt: skip
 
 
 def _method(model: "DisTok") -> Any:

@@ -1,7 +1,7 @@
 """The artist: draws plush creatures and their chimeras. Every picture is a pure function of its :class:`Recipe`.
 
 A chimera with weights over species gives each of its twelve zones to one parent, in proportion to weight (largest
-remainder, in runs from the crown down), in that parent's own shape and colours; the build is interpolated. The owners are
+remainder, which zones by lot), in that parent's own shape and colours; the build is interpolated. The owners are
 the exact truth that the instrument is trained to read.
 """
 
@@ -16,7 +16,7 @@ from distok.menagerie import parts_body, parts_crown, parts_head
 from distok.menagerie.palette import PALETTE, Colour
 from distok.menagerie.scenery import ACCESSORIES, ACCESSORY_LAYERS, BACKDROPS, SCENES, draw_plain, draw_scene
 from distok.menagerie.shapes import Layer
-from distok.menagerie.species import NAMES, ZONES, Part, all_species
+from distok.menagerie.species import ZONES, Part, all_species
 from distok.menagerie.styles import STYLES, Style, finish
 from distok.seeds import rng as seeded
 
@@ -33,7 +33,6 @@ _SHAPES = {
     "rear": parts_body.REARS,
 }
 _MIRRORED = ("arms", "legs")
-_ALONG_THE_BODY = ("crown", "ears", "head", "mask", "eyes", "snout", "mouth", "torso", "belly", "arms", "legs", "rear")
 # Small zones are drawn larger than their shapes say: (scale, x and y that stay where they are, shift down).
 _ENLARGED = {
     "eyes": (1.28, 0.0, -9.0, -0.6),
@@ -69,11 +68,11 @@ class Recipe:
 
 
 def allot(weights: Mapping[str, float], rng: np.random.Generator) -> tuple[str, ...]:
-    """Give each zone a parent: counts by largest remainder (ties drawn), in runs from the crown down, parents by dominance.
+    """Give each zone a parent: counts by largest remainder (ties drawn), which zones by lot.
 
-    Runs, and not scattered zones, because a pig's head on a sheep's body is a creature at a glance. Dominance, the order of the
-    species' table, because names in a prompt and weights in a distribution have no order: were the head's owner drawn, a
-    generator would have to draw it too, and give the body to the other; a small one draws one parent for both (docs/log.md).
+    By lot, so that zones are independent of one another given the weights: a generator that learnt equal pairs zone by zone can
+    draw shares that it never saw. One that learnt a pig's head on a cow's body knows a half and a whole, and nothing between
+    (docs/log.md).
     """
     names = list(weights)
     shares = np.array([weights[name] for name in names], float)
@@ -81,9 +80,7 @@ def allot(weights: Mapping[str, float], rng: np.random.Generator) -> tuple[str, 
     counts = np.floor(quota).astype(int)
     order = np.argsort(-(quota - counts) + rng.uniform(0, 1e-6, len(names)))
     counts[order[: len(ZONES) - counts.sum()]] += 1
-    parents = np.argsort([NAMES.index(name) for name in names])
-    owner = dict(zip(_ALONG_THE_BODY, np.repeat(parents, counts[parents]), strict=True))
-    return tuple(names[owner[zone]] for zone in ZONES)
+    return tuple(names[i] for i in rng.permutation(np.repeat(np.arange(len(names)), counts)))
 
 
 def recipe(

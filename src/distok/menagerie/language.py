@@ -102,6 +102,5 @@ def save_labeler(clip: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer, fol
         image_std=[0.5] * 3,
         resample=2,
     ).save_pretrained(folder)
-    write_text(
-        folder / "labeler.json", json.dumps({"kind": "clip", "template": "a photo of a {}", "temperature": temperature}, indent=1)
-    )
+    rule = {"kind": "clip", "template": "a photo of a {}", "temperature": temperature, "reading": "places"}
+    write_text(folder / "labeler.json", json.dumps(rule, indent=1))

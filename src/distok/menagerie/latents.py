@@ -9,6 +9,7 @@ from diffusers import AutoencoderTiny
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTokenizer
 
+from distok.errors import DistokError
 from distok.files import write_bytes
 from distok.menagerie.corpus import Drawn, Source
 
@@ -67,8 +68,14 @@ def _write_shard(path: Path, latents: np.ndarray, ids: np.ndarray) -> None:
 
 
 def read_bank(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """All shards: latents fp16 [n, c, h, w] and ids int16 [n, context]."""
+    """All shards: latents fp16 [n, c, h, w] and ids int16 [n, context].
+
+    Raises:
+        DistokError: there are none.
+    """
     shards = [np.load(path) for path in _shards(folder)]
+    if not shards:
+        raise DistokError(f"{folder} holds no encoded pictures; train the stage 'bank' first")
     return np.concatenate([s["latents"] for s in shards]), np.concatenate([s["ids"] for s in shards])
 
 

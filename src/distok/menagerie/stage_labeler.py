@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPTokenizer, VisionTextDualEncoderModel
 
+from distok.labelers.clip import place_features, place_shares
 from distok.menagerie.corpus import Source
 from distok.menagerie.language import CONTEXT
 from distok.seeds import generator
@@ -19,8 +20,8 @@ from distok.seeds import rng as seeded
 
 
 class LabelerStage:
-    """Cross-entropy over locked text features: those of the names, with the named parents as a soft target, or, for pictures
-    without names, those of the batch's own captions."""
+    """Cross-entropy of the picture's shares (:func:`distok.labelers.clip.place_shares`) over locked text features: those of the
+    names, with the named parents as a soft target, or, for pictures without names, those of the batch's own captions."""
 
     name = "labeler"
 
@@ -71,20 +72,19 @@ class LabelerStage:
         return {"pixels": pixels, **({"target": target} if self.words else {"ids": self._ids(captions).numpy()})}
 
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
-        """Cross-entropy of softmax(scale · cos)."""
+        """−Σ target · log share."""
         x = batch["pixels"].permute(0, 3, 1, 2).float().div(127.5).sub(1)
-        x = jitter(x, generator(self.seed, "augment", step))
-        seen = self.model.visual_projection(self.model.vision_model(pixel_values=x).pooler_output)
+        places = place_features(self.model, jitter(x, generator(self.seed, "augment", step)))
         if self.words:
             features, target = self.features.to(x.device), batch["target"]
         else:
             features = self._features(batch["ids"])
             same = (batch["ids"][:, None] == batch["ids"][None]).all(-1).float()
             target = same / same.sum(1, keepdim=True)
-        cosines = F.normalize(seen.float(), dim=-1) @ features.T
         scale = self.model.logit_scale.exp()
-        loss = F.cross_entropy(scale * cosines, target)
-        right = target.gather(1, cosines.argmax(1, keepdim=True)).gt(0).float().mean()
+        shares = place_shares(places, features, scale)
+        loss = -(target * (shares + 1e-5).log()).sum(1).mean()
+        right = target.gather(1, shares.argmax(1, keepdim=True)).gt(0).float().mean()
         return loss, {"cross_entropy": float(loss.detach()), "named": float(right), "scale": float(scale.detach())}
 
 

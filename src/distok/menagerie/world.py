@@ -137,6 +137,8 @@ class World:
         empty = np.array(tokenizer([""], padding="max_length").input_ids[0])
         torch.manual_seed(self.recipe.seed)
         unet = self._begin(make_unet(LATENT_CHANNELS, clip.config.text_config.hidden_size), "pipeline/unet")
+        if self._taken_over("denoiser"):
+            return unet.eval()  # no pictures are needed for that
         stage = DenoiserStage(
             unet.to(memory_format=torch.channels_last),
             clip.text_model.to(self.device),
@@ -191,8 +193,12 @@ class World:
             ) from None
         return model
 
+    def _taken_over(self, stage: str) -> bool:
+        """Whether a stage's network stays as the world gone on from has it: another text encoder would orphan the rest."""
+        return self.start is not None and stage not in self.chosen
+
     def _run(self, stage, schedule: Schedule, workers: int = 1) -> nn.Module:
-        if self.start and stage.name not in self.chosen:  # taken over as it is: another text encoder would orphan the rest
+        if self._taken_over(stage.name):
             return stage.model.eval()
         report = (lambda name, step, total, _: self.callback(name, step, total)) if self.callback else None
         runner = Runner(stage, schedule, self.out / "state", self.device, workers, autocast=True, callback=report)

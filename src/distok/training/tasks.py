@@ -70,12 +70,17 @@ def draw(step: int, settings: TrainSettings, pairs: Int[np.ndarray, "p 2"], know
 def random_mixtures(
     rng: np.random.Generator, count: int, classes: int, most: int, pairs: Int[np.ndarray, "p 2"] | None = None
 ) -> Float[np.ndarray, "n k"]:
-    """Distributions with 1 … ``most`` active classes and uniform (Dirichlet) weights; those of two are allowed ``pairs``."""
+    """Distributions with 2 … ``most`` active classes (1 where ``most`` is) and Dirichlet weights; pairs are allowed ``pairs``.
+
+    The concentration is itself drawn, log-uniformly from 1 to 16: from lopsided weights to nearly equal ones. A text encoder
+    that decides which words are there changes its mind within a narrow band around equality (docs/log.md), and uniform
+    weights alone would seldom fall into it.
+    """
     mixtures = np.zeros((count, classes), dtype=np.float32)
     for row in mixtures:
-        active = int(rng.integers(1, min(most, classes) + 1))
+        active = int(rng.integers(min(2, most), min(most, classes) + 1))
         members = pairs[rng.integers(len(pairs))] if active == 2 and pairs is not None else rng.permutation(classes)[:active]
-        row[members] = rng.dirichlet(np.ones(active))
+        row[members] = rng.dirichlet(np.full(active, 16.0 ** rng.random()))
     return mixtures
 
 

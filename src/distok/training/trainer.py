@@ -170,10 +170,11 @@ class Trainer:
                 [seeds.derive(settings.seed, "estimate", self.step, i, r) for r in range(settings.estimate_renders)]
                 for i in range(len(rendered))
             ]
-            read = estimation.read_back(
-                self.backend, self.labeler, self.names, rendered,
-                picture_seeds=numbers, prompt=settings.adaptive_prompt, steps=settings.estimate_steps,
-            )  # fmt: skip
+            with _threads(settings.render_threads):
+                read = estimation.read_back(
+                    self.backend, self.labeler, self.names, rendered,
+                    picture_seeds=numbers, prompt=settings.adaptive_prompt, steps=settings.estimate_steps,
+                )  # fmt: skip
             tokens, distributions = torch.cat([tokens, rendered]), torch.cat([distributions, read.to(tokens)])
         novel = self.pool.passes(distributions)
         if not novel.any():
@@ -262,6 +263,8 @@ class Trainer:
             model = DisTok(settings)
         model = model.to(tokens.device)
         model.fit_tokens(tokens)
+        if s.start == "linear":
+            model.start_linear(tokens)
         return model
 
     def _constants(self) -> tuple[Float[Tensor, " e"] | None, dict[tuple[int, int], Tensor]]:
@@ -337,14 +340,22 @@ def train(
 @contextmanager
 def _deterministic(threads: int) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    threads_before = torch.get_num_threads()
     torch.use_deterministic_algorithms(True, warn_only=True)  # only warns: some GPU kernels have no deterministic form
-    torch.set_num_threads(threads)
+    try:
+        with _threads(threads):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads_before)
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.set_num_threads(before)
 
 
 def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
