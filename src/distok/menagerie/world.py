@@ -53,7 +53,7 @@ class Recipe:
     shard: int = 2048
     batch: int = 64
     steps: int = 12
-    guidance_scale: float = 2.5
+    guidance_scale: float = 5.0
     seed: int = 7
 
 
