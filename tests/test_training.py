@@ -141,8 +141,8 @@ def test_random_mixtures_are_distributions(most, classes, seed):
 def test_random_mixtures_are_lopsided_and_nearly_equal():
     mixtures = random_mixtures(np.random.default_rng(0), 2000, 8, 2)
     heavier = mixtures.max(1)
-    assert (heavier > 0.9).mean() > 0.04
-    assert (heavier < 0.6).mean() > 0.3
+    assert (heavier > 0.9).mean() > 0.02
+    assert (heavier < 0.6).mean() > 0.3  # uniform weights alone: 0.2
 
 
 @pytest.mark.parametrize("scale", ["mean", "sum"])
@@ -170,7 +170,8 @@ def test_gradients_equal_the_papers_loop(backend, labeler, scale):
     ],
 )
 def test_training_lowers_the_loss(backend, name, share, change):
-    built = Trainer(short(steps=150, estimate_count=0, learning_rate=3e-3, hidden_dim=64, **change), backend, None, NAMES)
+    settings = short(steps=150, estimate_count=0, learning_rate=3e-3, hidden_dim=64, start="random", **change)
+    built = Trainer(settings, backend, None, NAMES)
     values = [getattr(built.advance(), name).item() for _ in range(150)]
     assert np.mean(values[-20:]) < share * np.mean(values[:20])
 
