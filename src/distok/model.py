@@ -87,12 +87,12 @@ class DisTok(nn.Module):
     def start_linear(self, tokens: Float[Tensor, "k d"]) -> None:
         """Begin as the projection of a mixture on the leading w directions of real tokens; call after :meth:`fit_tokens`.
 
-        With w ≥ k − 1 that is the weighted mean of tokens itself, the strongest of the cheap controls: training starts there
-        and learns what is better. It needs no other layer: every activation here has f(x) − f(−x) = c·x, so a pair of hidden
+        With w ≥ k − 1 that is the weighted mean of tokens itself, a control that is hard to beat: training starts there and
+        learns what is better. It needs no other layer: every activation here has f(x) − f(−x) = c·x, so a pair of hidden
         units passes a coordinate on. The hidden units that are left keep their random inputs and begin with outputs of zero.
 
         Raises:
-            DistokError: fewer than 2·w hidden units.
+            DistokError: fewer than 2·w hidden units, or more latents than a token is wide.
         """
         w, h = self.settings.latent_dim, self.settings.hidden_dim
         if h < 2 * w:
