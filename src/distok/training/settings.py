@@ -161,7 +161,7 @@ PRESETS: dict[str, TrainSettings] = {
     # For the shipped world, whose text encoder is not CLIP-L and where a picture costs milliseconds. It starts as the weighted
     # mean of tokens, in as many latents as 60 classes need, and learns from there, slower. Its encoder hears "photo of" as
     # loudly as a name, so q_r has the words of q_a: with "a c1 c2" fusion unlearns the photo, not the mean (docs/log.md).
-    # Thousands of readings, of two pictures each, since a picture is cheap; what they add to fusion is not shown yet (docs/log.md).
+    # Thousands of readings, of two pictures each, as a picture is cheap; what they add to fusion is not shown yet (docs/log.md).
     "menagerie": TrainSettings(
         latent_dim=64,
         start="linear",
