@@ -9,17 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distok.backends.base import fill, slot
+from distok.backends import fill, slot
 from distok.objectives import consistency_loss, fusion_loss, latent_loss
 from distok.training import Trainer
 from distok.training.tasks import Tasks
 
 
 def encode_padded(trainer: Trainer, prompt: str, tokens: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "1 e"]:
-    """E(q) of one prompt through the hidden states as the pipeline makes them, padded to the full length."""
+    """E(q) of one prompt as the pipeline encodes it, padded to the full length."""
     backend = trainer.backend
-    hidden = backend.prompt_embeds([prompt], tokens)
-    return backend.project(hidden[:, len(backend.token_ids(prompt)) - 1])
+    parts = backend.split(tokens) if tokens is not None else dict.fromkeys(backend.widths)
+    pooled = {key: each.encode([prompt], parts[key], padded=True).pooled for key, each in backend.encoders.items()}
+    return torch.cat([backend.feature(key, each) for key, each in pooled.items()], -1) / len(pooled) ** 0.5
 
 
 def accumulate(trainer: Trainer, tasks: Tasks) -> float:

@@ -128,7 +128,7 @@ def test_parts_that_do_not_belong_together_are_refused(creator, pipeline_folder,
     with pytest.raises(DistokError, match="a backend needs the DisTok model trained for it; give --model"):
         locate(pipeline_folder)
     concept = distok.Concept("wide", {"text_encoder": torch.ones(1, 768)})
-    with pytest.raises(DistokError, match="is 768 wide and this backend's text_encoder 32"):
+    with pytest.raises(DistokError, match=r"is for text_encoder 768, and .* takes text_encoder 32; open the backend"):
         creator.render(concept)
 
 

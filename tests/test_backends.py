@@ -22,6 +22,10 @@ def tokens(count=2, seed=0):
     return torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(seed)) * 0.1
 
 
+def embeds(backend, prompts, given=None):
+    return backend.condition(prompts, given)["prompt_embeds"]
+
+
 def fingerprint(pipe):
     """Everything of a pipeline that a backend could have changed."""
     digest = hashlib.sha256(pipe.tokenizer.backend_tokenizer.to_str().encode())
@@ -89,20 +93,20 @@ def test_a_creative_token_with_a_words_vector_is_that_word(backend):
     row = backend.name_tokens(["dog", "cat"])
     words, slots = ["a photo of a cat", "a dog cat"], ["a photo of a <tcrt_1>", "a <tcrt_0> <tcrt_1>"]
     assert torch.allclose(backend.encode(words), backend.encode(slots, row), atol=1e-6)
-    assert torch.allclose(backend.prompt_embeds(words), backend.prompt_embeds(slots, row), atol=1e-6)
+    assert torch.allclose(embeds(backend, words), embeds(backend, slots, row), atol=1e-6)
     pictures = [backend.render_pixels(prompts, given, seeds=[1, 2]) for prompts, given in ((words, None), (slots, row))]
     assert torch.allclose(*pictures, atol=1e-4)
 
 
-def test_prompt_embeds_are_the_pipelines_own(backend):
+def test_the_condition_is_the_pipelines_own(backend):
     prompts = ["a photo of a cat", "a cute dog in the snow"]
     with torch.no_grad():
         expected, _ = copy.copy(backend.pipe).encode_prompt(prompts, "cpu", 1, False)
-    assert torch.allclose(backend.prompt_embeds(prompts), expected, atol=1e-6)
+    assert torch.allclose(embeds(backend, prompts), expected, atol=1e-6)
 
 
 def test_punctuation_stands_apart_from_a_creative_token(backend):
-    ids = backend.token_ids("the <tcrt_0>, a <tcrt_12>!")
+    ids = backend.encoders["text_encoder"].token_ids("the <tcrt_0>, a <tcrt_12>!")
     rows = backend.pipe.text_encoder.get_input_embeddings().num_embeddings
     assert [i - rows for i in ids if i >= rows] == [0, 12]
 
@@ -112,7 +116,7 @@ def test_gradients_agree_with_finite_differences(pipeline_folder):
     prompts = [fill(PROMPT, 0), "a <tcrt_1> <tcrt_0>", "a cat"]
     row = tokens().double().requires_grad_()
     assert torch.autograd.gradcheck(lambda given: backend.encode(prompts, given), row)
-    assert torch.autograd.gradcheck(lambda given: backend.prompt_embeds(prompts[:1], given), row, fast_mode=True)
+    assert torch.autograd.gradcheck(lambda given: embeds(backend, prompts[:1], given), row, fast_mode=True)
 
 
 def test_half_precision_weights_take_and_give_full_precision(backend, pipeline_folder):
@@ -177,7 +181,7 @@ def test_a_picture_depends_on_its_own_seed_prompt_and_token_alone(backend):
 
 def test_many_pictures_are_made_in_parts(backend, monkeypatch):
     whole = backend.render_pixels([PROMPT.format(name) for name in NAMES], seeds=range(6), steps=1)
-    monkeypatch.setattr("distok.backends.stable_diffusion.BATCH", 4)
+    monkeypatch.setattr("distok.backends.pipeline.BATCH", 4)
     told = []
     parts = backend.render_pixels(
         [PROMPT.format(name) for name in NAMES], seeds=range(6), steps=2, callback=lambda *count: told.append(count)
@@ -197,9 +201,8 @@ def test_render_is_what_the_pipeline_makes(backend, pipeline_folder):
     assert np.abs(np.asarray(picture, int) - np.asarray(expected, int)).max() <= 1
 
 
-def test_prompt_embeds_can_take_the_place_of_prompts(backend):
-    embeds = backend.prompt_embeds(["a cat", "a dog"])
-    given = backend.render_pixels(None, prompt_embeds=embeds, seeds=[0, 1])
+def test_a_condition_can_take_the_place_of_prompts(backend):
+    given = backend.render_pixels(None, condition=backend.condition(["a cat", "a dog"]), seeds=[0, 1])
     assert torch.allclose(given, backend.render_pixels(["a cat", "a dog"], seeds=[0, 1]), atol=1e-5)
 
 
@@ -230,7 +233,7 @@ def test_impossible_renders_are_refused(backend, options, message):
     [
         ("a <tcrt_2>", tokens(2), "a prompt names <tcrt_2>, but 2 creative tokens are given; give 3"),
         ("a <tcrt_0>", None, "a prompt names <tcrt_0>, but 0 creative tokens are given"),
-        ("a <tcrt_0>", torch.zeros(1, 5), "creative tokens of width 5 do not fit this text encoder's 32"),
+        ("a <tcrt_0>", torch.zeros(1, 5), "creative tokens of width 5 do not fit this pipeline's 32 \\(text_encoder\\)"),
         ("the cute red pet " * 4 + "<tcrt_0>", tokens(), "too long: its concept falls past 16 tokens; shorten it"),
     ],
 )
@@ -240,7 +243,7 @@ def test_impossible_prompts_are_refused(backend, prompt, given, message):
 
 
 def test_a_long_prompt_is_cut_as_the_pipeline_cuts(backend):
-    ids = backend.token_ids("the cute red pet " * 9)
+    ids = backend.encoders["text_encoder"].token_ids("the cute red pet " * 9)
     assert len(ids) == 16
     assert ids[-1] == backend.pipe.tokenizer.eos_token_id
 
@@ -262,7 +265,7 @@ def _pickle_only(folder):
 
 def _other_family(folder):
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "FluxPipeline"}))
+    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "PixArtAlphaPipeline"}))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +280,7 @@ def _other_family(folder):
         (lambda folder: (folder / "scheduler" / "scheduler_config.json").unlink(), "cannot be loaded .*; copy the checkpoint"),
         (lambda folder: (folder / "model_index.json").unlink(), r"not a diffusers pipeline \(it holds no model_index.json\)"),
         (lambda folder: (folder / "model_index.json").write_text("no"), "model_index.json is not readable JSON"),
-        (_other_family, "is a FluxPipeline, which is not supported; supported families: StableDiffusionPipeline"),
+        (_other_family, "is a PixArtAlphaPipeline, which is not supported; supported families: StableDiffusionPipeline"),
         (lambda folder: (folder / "distok.json").write_text('{"steps": -1}'), "distok.json: steps is -1"),
         (
             lambda folder: save_file({"weight": torch.zeros(4, 3)}, folder / "text_encoder" / "projection.safetensors"),

@@ -70,9 +70,9 @@ def test_methods_ask_for_what_they_say(bench):
     assert made["sentence with percentages"].prompt.startswith(
         f"a photo of a creature that is {case.asked.top(1)[0][1] * 100:.0f} % "
     )
-    states = bench.backend.prompt_embeds([f"a photo of a {name}" for name in case.asked.names])
+    states = bench.backend.condition([f"a photo of a {name}" for name in case.asked.names])["prompt_embeds"]
     wanted = (torch.tensor(case.asked.weights)[:, None, None] * states).sum(0)
-    assert torch.allclose(made["mean of prompt embeddings"].embeds, wanted, atol=1e-5)
+    assert torch.allclose(made["mean of prompt embeddings"].condition["prompt_embeds"], wanted, atol=1e-5)
     other = METHODS["random latent"](bench, bench.cases[0]).token
     assert not torch.allclose(made["random latent"].token, other)
 

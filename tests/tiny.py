@@ -56,7 +56,7 @@ def pipeline(seed: int = 0, width: int = WIDTH, layers: int = 2, length: int = 1
         tokens = tokenizer(length)
         parts = {
             "tokenizer": tokens,
-            "text_encoder": _spread(CLIPTextModel(CLIPTextConfig(**text_config(tokens, width, layers, length, **text)))),
+            "text_encoder": spread(CLIPTextModel(CLIPTextConfig(**text_config(tokens, width, layers, length, **text)))),
             "unet": UNet2DConditionModel(
                 sample_size=8, in_channels=4, out_channels=4, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4,
                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
@@ -114,7 +114,7 @@ def run_settings(**changes: object) -> object:
     return preset("menagerie", **{**short, **changes})
 
 
-def _spread(encoder: torch.nn.Module) -> torch.nn.Module:
+def spread(encoder: torch.nn.Module) -> torch.nn.Module:
     """Larger weights than the initial ones, so that the text feature tells prompts apart as a trained encoder does."""
     with torch.no_grad():
         encoder.get_input_embeddings().weight.mul_(5)

@@ -243,7 +243,7 @@ class Creator:
             token = self.model.decode(torch.tensor([z], dtype=torch.float32))
         made = {"backend": self.label, "backend_hash": self.backend.hash, "model_hash": self.model_hash}
         made |= {"names_hash": self.names_hash, "version": _version()}
-        return Concept(name, {self.backend.encoder_key: token}, distribution, tuple(z), made | provenance)
+        return Concept(name, self.backend.split(token), distribution, tuple(z), made | provenance)
 
     def _render(
         self, concepts: "Sequence[Concept]", prompt: str, seeds: list[int], callback: Progress | None, settings: Mapping[str, Any]
@@ -256,7 +256,7 @@ class Creator:
         first_row: dict[int, int] = {}  # a concept that is asked for again keeps its rows
         rows, prompts = [], []
         for concept in concepts:
-            vectors = concept.for_encoder(self.backend.encoder_key, self.backend.token_dim)
+            vectors = self.backend.join(concept.for_backend(self.backend.widths, self.label))
             if id(concept) not in first_row:
                 first_row[id(concept)] = len(rows)
                 rows.extend(vectors)

@@ -4,30 +4,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distok import pretrained
-from distok.backends.base import Backend, fill, slot
+from distok.backends.base import Backend, Condition, RenderDefaults
+from distok.backends.families import DECODERS, FAMILIES, family_class
+from distok.backends.prompts import fill, slot
 from distok.errors import DistokError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FAMILIES", "Backend", "fill", "open_backend", "slot"]
-
-FAMILIES = ("StableDiffusionPipeline",)
+__all__ = ["FAMILIES", "Backend", "Condition", "RenderDefaults", "fill", "open_backend", "slot"]
 
 
-def open_backend(path_or_id: str | Path, device: str = "cpu", dtype: "torch.dtype | None" = None) -> Backend:
+def open_backend(
+    path_or_id: str | Path, device: str = "cpu", dtype: "torch.dtype | None" = None, offload: str = "auto"
+) -> Backend:
     """Open a diffusers pipeline folder (or an id in the local hub cache) by the family its ``model_index.json`` names.
 
     Args:
+        device: "cpu" or "cuda".
         dtype: the weights' type; as stored if None.
+        offload: "auto", "fast", "balanced" or "low"; see :func:`distok.backends.loading.choose_offload`.
 
     Raises:
-        DistokError: not a pipeline, a family that is not supported, or a missing or corrupt part.
+        DistokError: not a pipeline, a family that is not supported, a missing or corrupt part, or too little memory.
     """
+    from distok.backends import loading
+
     folder = pretrained.local_folder(path_or_id, "model_index.json", "diffusers pipeline")
     family = pretrained.read_json(folder / "model_index.json").get("_class_name")
-    if family not in FAMILIES:
+    if family not in FAMILIES and family not in DECODERS:
         raise DistokError(f"{folder} is a {family}, which is not supported; supported families: {', '.join(FAMILIES)}")
-    from distok.backends.stable_diffusion import StableDiffusionBackend
-
-    return StableDiffusionBackend.load(folder, device, dtype)
+    cls = family_class(family)
+    loading.check_parts(folder)
+    mode = loading.choose_offload(folder, device, dtype, offload)
+    pipe = cls.load(folder, family, device, dtype, mode)
+    for tokenizer, encoder in cls.vocabularies(pipe):
+        loading.check_vocabulary(folder, tokenizer, encoder)
+    return cls(pipe, loading.read_defaults(folder, cls.own_defaults), **cls.extras(folder, pipe))

@@ -1,13 +1,14 @@
 """The one signature of every frozen text-to-image pipeline.
 
-Shapes: b prompts, n creative tokens, d token width, e feature width, L the pipeline's prompt length, D its hidden width.
+Shapes: b prompts, n creative tokens, d token width (of all text encoders together), e feature width.
 """
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,53 +17,85 @@ from distok.errors import DistokError
 if TYPE_CHECKING:
     from PIL import Image
 
-SLOT = re.compile(r"<tcrt_(\d+)>")  # the name of creative token i in a prompt
+Condition = dict[str, Tensor]  # what conditions a denoiser, by the pipeline's own names; each tensor begins with b
 
 
-def slot(index: int) -> str:
-    """The name of row ``index`` of the creative tokens, as prompts spell it."""
-    return f"<tcrt_{index}>"
+@dataclass(frozen=True)
+class RenderDefaults:
+    """How a checkpoint wants to be rendered, from ``distok.json`` in its folder; the pipeline's own defaults otherwise.
 
-
-def fill(prompt: str, index: int = 0) -> str:
-    """Put creative token ``index`` where ``prompt`` says ``{}``.
-
-    Raises:
-        DistokError: the prompt has no ``{}``.
+    Attributes:
+        steps: denoising steps, at least 1.
+        guidance_scale: from 0 to 100.
+        size: pixels, square; None is the checkpoint's own.
+        prior_steps: steps of the prior, where there is one.
+        prior_guidance_scale: guidance of the prior, from 0 to 100.
     """
-    if "{}" not in prompt:
-        raise DistokError(f"the prompt {prompt!r} has no {{}}; write {{}} where the concept goes, as in 'a photo of a {{}}'")
-    return prompt.replace("{}", slot(index))
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    size: int | None = None
+    prior_steps: int = 25
+    prior_guidance_scale: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "prior_steps"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise DistokError(f"{name} is {value!r}, but denoising takes a whole number of at least 1; correct it")
+        for name in ("guidance_scale", "prior_guidance_scale"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value <= 100:
+                raise DistokError(f"{name} is {value!r}, but a number from 0 to 100 is expected; correct it")
+        if self.size is not None and (not isinstance(self.size, int) or self.size < 8 or self.size % 8):
+            raise DistokError(f"size is {self.size!r}, but a multiple of 8 pixels is expected; correct it")
 
 
 class Backend(ABC):
     """A frozen pipeline that encodes and renders prompts in which ``<tcrt_i>`` stands for row i of ``tokens``.
 
     The pipeline is never changed: no vocabulary grows, no weight, flag or mode is touched. A picture depends on its own seed,
-    prompt and tokens alone, never on the batch it is made in.
+    prompt and tokens alone, never on the batch it is made in. A pipeline of several text encoders takes one vector for each:
+    a token is their concatenation, in the order of ``widths``.
 
     Attributes:
         family: the pipeline's class name.
-        encoder_key: which text encoder the tokens belong to.
-        token_dim: d, the width of a token.
+        widths: text encoder to the width of its tokens, in order.
         feature_dim: e, the width of a text feature.
+        defaults: how to render when nothing else is asked.
         pipe: the pipeline.
     """
 
     family: str
-    encoder_key: str = "text_encoder"
-    token_dim: int
+    widths: Mapping[str, int]
     feature_dim: int
+    defaults: RenderDefaults
     pipe: Any
+
+    @property
+    def token_dim(self) -> int:
+        """d, the width of a token: of its vectors for all text encoders together."""
+        return sum(self.widths.values())
+
+    def split(self, tokens: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n w"]]:
+        """Take tokens apart into the vectors for each text encoder."""
+        if tokens.shape[-1] != self.token_dim:
+            parts = " + ".join(f"{width} ({name})" for name, width in self.widths.items())
+            raise DistokError(f"creative tokens of width {tokens.shape[-1]} do not fit this pipeline's {parts}")
+        return dict(zip(self.widths, tokens.split(list(self.widths.values()), -1), strict=True))
+
+    def join(self, vectors: Mapping[str, Float[Tensor, "n w"]]) -> Float[Tensor, "n d"]:
+        """Put the vectors for each text encoder together to tokens; the inverse of :meth:`split`."""
+        return torch.cat([vectors[name] for name in self.widths], -1)
 
     @property
     @abstractmethod
     def hash(self) -> str:
-        """A short hash of the text encoder's weights: tokens of one hash mean the same to another pipeline of that hash."""
+        """A short hash of the text encoders' weights: tokens of one hash mean the same to another pipeline of that hash."""
 
     @abstractmethod
     def name_tokens(self, names: Sequence[str]) -> Float[Tensor, "b d"]:
-        """The input token of each name: the mean of its pieces' embeddings.
+        """The input token of each name: for each encoder the mean of its pieces' embeddings.
 
         Raises:
             DistokError: a name is empty.
@@ -70,15 +103,17 @@ class Backend(ABC):
 
     @abstractmethod
     def encode(self, prompts: Sequence[str], tokens: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "b e"]:
-        """E(q): the pooled, projected, L2-normalised text feature of each prompt, differentiable in ``tokens``.
+        """E(q): the text feature of each prompt, of unit length, differentiable in ``tokens``.
+
+        Of several text encoders it is all of their normalised features side by side, so that a cosine is the mean of theirs.
 
         Raises:
             DistokError: a prompt names a token that is not given, or is so long that its token would be cut off.
         """
 
     @abstractmethod
-    def prompt_embeds(self, prompts: Sequence[str], tokens: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "b L D"]:
-        """The hidden states that condition the denoiser, padded as the pipeline pads, differentiable in ``tokens``.
+    def condition(self, prompts: Sequence[str], tokens: Float[Tensor, "n d"] | None = None) -> Condition:
+        """All that conditions the denoiser, padded as the pipeline pads, differentiable in ``tokens``.
 
         Raises:
             DistokError: as :meth:`encode`.
@@ -95,7 +130,7 @@ class Backend(ABC):
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         size: int | None = None,
-        prompt_embeds: Float[Tensor, "b L D"] | None = None,
+        condition: Condition | None = None,
         callback: Callable[[int, int], None] | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Pictures as floats in [0, 1]; one seed per prompt. See :meth:`render`."""
@@ -104,11 +139,11 @@ class Backend(ABC):
         """Render one picture per prompt.
 
         Args:
-            prompts: the prompts, or None with ``prompt_embeds``.
+            prompts: the prompts, or None with ``condition``; ``(words:1.3)`` in one stresses words.
             tokens: row i is what ``<tcrt_i>`` means.
             options: ``seeds`` (required, one per picture: ``torch.Generator("cpu").manual_seed(seed)``, as in diffusers),
                 ``steps``, ``guidance_scale``, ``size`` (pixels, square) – the checkpoint's own defaults where None –,
-                ``negative_prompt``, ``prompt_embeds`` in place of prompts, and ``callback(done, total)`` counting denoising
+                ``negative_prompt``, ``condition`` in place of prompts, and ``callback(done, total)`` counting denoising
                 steps.
 
         Raises:

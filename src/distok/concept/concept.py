@@ -82,6 +82,30 @@ class Concept:
             )
         return self.vectors[key]
 
+    def for_backend(self, widths: Mapping[str, int], label: str = "") -> dict[str, Float[Tensor, "n d"]]:
+        """Return the vectors for each text encoder of a backend, in its order; vectors for encoders it lacks are left out.
+
+        Args:
+            widths: text encoder key to the width of its input embeddings, as ``Backend.widths`` says.
+            label: what messages call the backend.
+
+        Raises:
+            DistokError: no vectors for an encoder, another width, or numbers of vectors that differ between encoders.
+        """
+        if any(key not in self.vectors or self.vectors[key].shape[1] != width for key, width in widths.items()):
+            raise DistokError(
+                f"concept '{self.name}' is for {spelled(self.widths)}, and {label or 'this backend'} takes {spelled(widths)}; "
+                "open the backend it was made with, or make it anew with this one"
+            )
+        chosen = {key: self.vectors[key] for key in widths}
+        check_counts(self.name, chosen)
+        return chosen
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Text encoder key to the width of its vectors."""
+        return {key: value.shape[1] for key, value in self.vectors.items()}
+
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, atomically: the vectors by encoder key, everything else as JSON in the metadata."""
         return write_tensors(path, dict(self.vectors), {METADATA_KEY: json.dumps(self.describe())})
@@ -97,6 +121,18 @@ class Concept:
         }
 
     @classmethod
+    def from_description(cls, said: Mapping[str, Any], vectors: Mapping[str, Tensor]) -> "Concept":
+        """Return the concept that :meth:`describe` described, with its vectors.
+
+        Raises:
+            DistokError, ValueError, KeyError, TypeError, AttributeError: it is not such a description.
+        """
+        mix, z = said["distribution"], said["z"]
+        if z is not None and not all(math.isfinite(value) for value in z):
+            raise ValueError("z is not finite")
+        return cls(said["name"], vectors, mix and Distribution.from_mapping(mix), z and tuple(z), said["provenance"])
+
+    @classmethod
     def load(cls, path: str | Path) -> "Concept":
         """Read a file that :meth:`save` wrote.
 
@@ -110,14 +146,32 @@ class Concept:
             said = json.loads(metadata[METADATA_KEY])
             if not isinstance(said, dict) or said["format"] > FORMAT:
                 raise DistokError(f"{path} is of a newer format than this version reads ({FORMAT}); upgrade distok")
-            mix, z = said["distribution"], said["z"]
-            if z is not None and not all(math.isfinite(value) for value in z):
-                raise ValueError("z is not finite")
-            return cls(said["name"], vectors, mix and Distribution.from_mapping(mix), z and tuple(z), said["provenance"])
+            if "export" in said:
+                raise DistokError(f"{path} was exported for other tools; turn it back into a concept with 'distok import {path}'")
+            return cls.from_description(said, vectors)
         except DistokError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DistokError(f"{path} is not a DisTok concept that can be read ({error}); make it again") from None
+
+
+def check_counts(name: str, vectors: Mapping[str, Float[Tensor, "n d"]]) -> None:
+    """Refuse a concept whose numbers of vectors differ between the text encoders that read one prompt.
+
+    Raises:
+        DistokError: they differ; the message names them.
+    """
+    counts = {key: len(value) for key, value in vectors.items()}
+    if len(set(counts.values())) > 1:
+        said = " and ".join(f"{count} for {key}" for key, count in counts.items())
+        raise DistokError(
+            f"concept '{name}' has vectors of different numbers ({said}), but a prompt takes the same; make it again"
+        )
+
+
+def spelled(widths: Mapping[str, int]) -> str:
+    """Text encoders and widths as messages name them: ``text_encoder 768 and text_encoder_2 1280``."""
+    return " and ".join(f"{key} {width}" for key, width in widths.items())
 
 
 def digest(*parts: bytes | str) -> str:

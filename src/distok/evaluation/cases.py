@@ -131,9 +131,10 @@ def _mean_of_tokens(bench: Bench, case: Case) -> Shot:
 
 @torch.no_grad()
 def _mean_of_embeddings(bench: Bench, case: Case) -> Shot:
-    states = bench.backend.prompt_embeds([named(name) for name in case.asked.names])
-    weights = torch.tensor(case.asked.weights, dtype=states.dtype, device=states.device)
-    return Shot(f"mean of prompt embeddings: {case.asked}", 0, embeds=torch.einsum("k,kld->ld", weights, states))
+    states = bench.backend.condition([named(name) for name in case.asked.names])
+    weights = torch.tensor(case.asked.weights)
+    mean = {key: torch.einsum("k,k...->...", weights.to(value), value) for key, value in states.items()}
+    return Shot(f"mean of prompt embeddings: {case.asked}", 0, condition=mean)
 
 
 def _sentence(bench: Bench, case: Case) -> Shot:
@@ -171,7 +172,7 @@ def shoot(bench: Bench, method: Method, cases: Sequence[Case], count: int, stage
     shots = []
     for case in cases:
         like = method(bench, case)
-        shots += [Shot(like.prompt, seed, like.token, like.embeds) for seed in case.seeds(count)]
+        shots += [Shot(like.prompt, seed, like.token, like.condition) for seed in case.seeds(count)]
     pictures = bench.darkroom.develop(stage, shots)
     return [pictures[i : i + count] for i in range(0, len(pictures), count)]
 

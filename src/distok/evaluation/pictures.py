@@ -1,6 +1,6 @@
 """Pictures rendered once: every shot is stored under the hash of its recipe, so that a suite that is run again renders nothing.
 
-Shapes: d token width, L prompt length, D hidden width, p pictures.
+Shapes: d token width, p pictures.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distok.backends.base import Backend, slot
+from distok.backends import Backend, Condition, slot
 from distok.errors import DistokError
 from distok.files import write_bytes
 
@@ -33,17 +33,17 @@ class Shot:
         prompt: with ``{}`` where ``token`` goes; without where there is no token.
         seed: of its noise.
         token: the creative token.
-        embeds: hidden states of a prompt, in place of both; ``prompt`` then only says what they are.
+        condition: what conditions the denoiser, in place of both, without the leading b; ``prompt`` then only says what it is.
     """
 
     prompt: str
     seed: int
     token: Float[Tensor, " d"] | None = None
-    embeds: Float[Tensor, "L D"] | None = None
+    condition: Condition | None = None
 
     def __post_init__(self) -> None:
         """Refuse a token without a place, and a place without a token."""
-        if self.embeds is None and ("{}" in self.prompt) != (self.token is not None):
+        if self.condition is None and ("{}" in self.prompt) != (self.token is not None):
             raise DistokError(f"the prompt {self.prompt!r} and its token do not fit; write {{}} exactly where a token goes")
 
 
@@ -79,10 +79,12 @@ class Darkroom:
     def _render(self, shots: Sequence[Shot]) -> "list[Image.Image]":
         self.rendered += len(shots)
         numbers = [shot.seed for shot in shots]
-        if all(shot.embeds is not None for shot in shots):
-            return self.backend.render(None, seeds=numbers, prompt_embeds=torch.stack([shot.embeds for shot in shots]))
-        if any(shot.embeds is not None for shot in shots):
-            raise DistokError("shots by hidden states and by prompt cannot share a batch; develop them one after the other")
+        conditions = [shot.condition for shot in shots if shot.condition is not None]
+        if conditions:
+            if len(conditions) < len(shots):
+                raise DistokError("shots by condition and by prompt cannot share a batch; develop them one after the other")
+            stacked = {key: torch.stack([each[key] for each in conditions]) for key in conditions[0]}
+            return self.backend.render(None, seeds=numbers, condition=stacked)
         tokens = [shot.token for shot in shots if shot.token is not None]
         rows = iter(range(len(tokens)))
         prompts = [shot.prompt if shot.token is None else shot.prompt.replace("{}", slot(next(rows))) for shot in shots]
@@ -92,7 +94,7 @@ class Darkroom:
         if self.folder is None:
             return None
         digest = hashlib.blake2b(self._base + f"{shot.prompt}/{shot.seed}".encode(), digest_size=12)
-        for tensor in (shot.token, shot.embeds):
+        for tensor in (shot.token, *(shot.condition or {}).values()):
             if tensor is not None:
                 # Rounded, as the last bits of a matrix product depend on its size: a shot is the same when made in company.
                 digest.update((tensor.detach().cpu().float() * 1e4).round().int().numpy().tobytes())

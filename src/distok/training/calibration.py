@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 
 from distok import seeds
-from distok.backends.base import Backend
+from distok.backends import Backend
 from distok.training.settings import TrainSettings
 
 PAIRS = 256  # pairs sampled for the quantile; more move it by less than 0.01

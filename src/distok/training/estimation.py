@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from distok import files, seeds
-from distok.backends.base import Backend, fill
+from distok.backends import Backend, fill
 from distok.errors import DistokError
 from distok.labelers.base import Labeler
 from distok.model import DisTok

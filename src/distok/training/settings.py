@@ -43,6 +43,7 @@ class TrainSettings:
     # which tasks
     fusion_share: float = 0.5  # chance that a task is a fusion and not a consistency; "randomly" in the paper
     novel_share: float | None = None  # chance that a fused concept is an admitted one; None draws from the whole pool (paper)
+    mixture_share: float = 0.0  # chance that a fusion is of a weighted mixture of known classes; the paper fuses pairs alone
     known_share: float = 0.0  # chance that a consistency is on a known class, one-hot; the paper draws novel ones alone
     held_out: frozenset[tuple[str, str]] = field(default_factory=frozenset)  # pairs of known classes never fused: the test
     tau: float = 0.85  # gate of the pool: max p below it (paper)
@@ -54,7 +55,7 @@ class TrainSettings:
     estimate_renders: int = 1  # pictures per concept, whose readings are averaged
     estimate_steps: int | None = None  # denoising steps; None is the checkpoint's default
     estimate_from: str = "prior"  # latents from the prior (paper), from encoded random mixtures, or half and half
-    estimate_active: int = 4  # most classes in a random mixture
+    estimate_active: int = 4  # most classes in a random mixture, estimated or fused
     estimate_jitter: float = 0.0  # noise on tokens, in units of the real tokens' spread; widens what the pool covers
     bank_count: int = 0  # concepts taken from the estimation bank at each estimation, if a bank is given
 
@@ -78,7 +79,7 @@ class TrainSettings:
             self._require(name, _is_whole(self, name) and getattr(self, name) >= 0, "a whole number, 0 for none")
         for name in ("alpha", "beta", "gamma", "weight_decay", "estimate_jitter"):
             self._require(name, _within(getattr(self, name), 0, float("inf")), "a number of at least 0")
-        for name in ("fusion_share", "known_share", "ema_decay"):
+        for name in ("fusion_share", "mixture_share", "known_share", "ema_decay"):
             self._require(name, _within(getattr(self, name), 0, 1), "a number from 0 to 1")
         for name in ("learning_rate", "grad_clip", "tau"):
             self._require(name, _within(getattr(self, name), 0, float("inf")) and getattr(self, name) > 0, "a number above 0")
@@ -95,6 +96,9 @@ class TrainSettings:
         self._require("start", self.start in ("random", "linear"), "random or linear")
         self._require("activation", self.activation in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
         self._require("alpha", self.alpha > 0 or self.beta > 0, "above 0 where beta is 0, or there is nothing to train")
+        self._require(
+            "estimate_active", self.mixture_share == 0 or self.estimate_active > 1, "at least 2 where mixture_share is above 0"
+        )
         self._require("sub_steps", self.gamma == 0 or self.sub_steps > 1, "at least 2 where gamma is above 0 (a variance)")
         self._require("adaptive_prompt", self.adaptive_prompt.count("{}") == 1, "a prompt with one {}")
         self._require("restrictive_prompt", self.restrictive_prompt.count("{}") == 2, "a prompt with two {}")

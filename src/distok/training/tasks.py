@@ -2,7 +2,7 @@
 
 Every draw is a pure function of (seed, step) and the pool's size, so a resumed run draws the same tasks.
 
-Shapes: f fusions, c consistencies, p allowed pairs, n mixtures, k known classes.
+Shapes: f fused pairs, m fused mixtures, c consistencies, p allowed pairs, n mixtures, k known classes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,14 +18,20 @@ from distok.training.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Tasks:
-    """The tasks of one step, as indices into the concept pool."""
+    """The tasks of one step, as indices into the concept pool and as weights of the known classes."""
 
-    left: Int[np.ndarray, " f"]  # first concepts of the fusions
+    left: Int[np.ndarray, " f"]  # first concepts of the fused pairs
     right: Int[np.ndarray, " f"]  # second concepts
+    mixtures: Float[np.ndarray, "m k"]  # fused mixtures of known classes
     targets: Int[np.ndarray, " c"]  # concepts of the consistencies
 
     def __len__(self) -> int:
-        return len(self.left) + len(self.targets)
+        return self.fused + len(self.targets)
+
+    @property
+    def fused(self) -> int:
+        """How many are fusions."""
+        return len(self.left) + len(self.mixtures)
 
 
 def allowed_pairs(names: Sequence[str], held_out: Iterable[tuple[str, str]]) -> Int[np.ndarray, "p 2"]:
@@ -59,12 +65,14 @@ def draw(step: int, settings: TrainSettings, pairs: Int[np.ndarray, "p 2"], know
     fusion_share = 0.0 if settings.alpha == 0 else settings.fusion_share if ready else 1.0
     fusions = int((rng.random(settings.sub_steps) < fusion_share).sum())
     consistent = settings.sub_steps - fusions if ready else 0
+    mixed = int((rng.random(fusions) < settings.mixture_share).sum())
+    mixtures = random_mixtures(rng, mixed, known, settings.estimate_active, pairs)
     share = settings.novel_share if settings.novel_share is not None else admitted / (known + admitted)
-    chosen = [_draw_pair(rng, pairs, known, admitted, share if admitted else 0.0) for _ in range(fusions)]
+    chosen = [_draw_pair(rng, pairs, known, admitted, share if admitted else 0.0) for _ in range(fusions - mixed)]
     left, right = np.array(chosen, dtype=np.int64).reshape(-1, 2).T
     on_known = rng.random(consistent) < (settings.known_share if admitted else 1.0)
     targets = np.where(on_known, rng.integers(known, size=consistent), known + rng.integers(max(admitted, 1), size=consistent))
-    return Tasks(left, right, targets)
+    return Tasks(left, right, mixtures, targets)
 
 
 def random_mixtures(

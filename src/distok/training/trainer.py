@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from distok import seeds
-from distok.backends.base import Backend, fill, slot
+from distok.backends import Backend, fill, slot
 from distok.errors import DistokError
 from distok.labelers.base import Labeler
 from distok.model import DisTok, DisTokSettings
@@ -123,8 +124,10 @@ class Trainer:
     def losses(self, tasks: Tasks) -> Losses:
         """mean over tasks of α·L_mix or β·L_cst, + γ·L_reg (paper, total loss), with one call of the text encoder."""
         settings, pool = self.settings, self.pool
-        fused, n = len(tasks.left), len(tasks)
-        mixtures = [self.model.pair(pool.tokens[tasks.left], pool.tokens[tasks.right])] if fused else []
+        fused, n = tasks.fused, len(tasks)
+        mixtures = [self.model.pair(pool.tokens[tasks.left], pool.tokens[tasks.right])] if len(tasks.left) else []
+        if len(tasks.mixtures):
+            mixtures.append(torch.from_numpy(tasks.mixtures).to(pool.tokens) @ pool.known_tokens)
         if len(tasks.targets):
             mixtures.append(pool.distributions[tasks.targets] @ pool.known_tokens)
         z = self.model.encode(torch.cat(mixtures))
@@ -143,13 +146,19 @@ class Trainer:
 
     @torch.no_grad()
     def restrictive(self, tasks: Tasks) -> Float[Tensor, "f e"]:
-        """E(q_r) of each fusion: cached for two known classes, encoded here where an admitted concept takes part."""
+        """E(q_r) of each fusion: cached for two known classes, encoded here for mixtures and where an admitted one takes part.
+
+        That of a mixture names all of its classes, the heaviest first.
+        """
         pairs = list(zip(tasks.left.tolist(), tasks.right.tolist(), strict=True))
         missing = [pair for pair in pairs if pair not in self._restrictive]
         if missing:
             prompts, used = self._restrictive_prompts(missing)
             fresh = dict(zip(missing, self.backend.encode(prompts, self.pool.tokens[used] if used else None), strict=True))
-        return torch.stack([self._restrictive[pair] if pair in self._restrictive else fresh[pair] for pair in pairs])
+        features = [self._restrictive[pair] if pair in self._restrictive else fresh[pair] for pair in pairs]
+        if len(tasks.mixtures):
+            features += list(self.backend.encode([self._named(weights) for weights in tasks.mixtures]))
+        return torch.stack(features)
 
     @torch.no_grad()
     def estimate(self) -> int:
@@ -286,6 +295,11 @@ class Trainer:
         used = sorted({i for pair in pairs for i in pair if i >= self.pool.known})
         word = {**dict(enumerate(self.names)), **{concept: slot(row) for row, concept in enumerate(used)}}
         return [self.settings.restrictive_prompt.format(word[i], word[j]) for i, j in pairs], used
+
+    def _named(self, weights: Float[np.ndarray, " k"]) -> str:
+        """The prompt q_r of a mixture of known classes."""
+        names = [self.names[i] for i in np.argsort(-weights, kind="stable") if weights[i] > 0]
+        return self.settings.restrictive_prompt.format(" ".join(names[:-1]), names[-1])
 
     def _from_bank(self, event: int) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m k"]]:
         count = self.settings.bank_count

@@ -1,0 +1,136 @@
+"""Kandinsky 2.2: the token enters the prior's text encoder; the decoder sees only the picture embedding the prior makes.
+
+Shapes: b prompts, e embedding width.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distok.backends.base import Condition, RenderDefaults
+from distok.backends.encoder import ClipEncoder, TextEncoder
+from distok.backends.kandinsky_prior import prior_condition, sample_prior, zero_embedding
+from distok.backends.loading import check_parts, load_pipeline
+from distok.backends.pipeline import DiffusersBackend, generators, on_step
+from distok.errors import DistokError
+
+
+class KandinskyV22Backend(DiffusersBackend):
+    """A ``KandinskyV22CombinedPipeline``, or a ``KandinskyV22Pipeline`` with its prior beside it."""
+
+    family = "KandinskyV22CombinedPipeline"
+    decoder_class = "KandinskyV22Pipeline"
+    prior_class = "KandinskyV22PriorPipeline"
+    own_defaults = RenderDefaults(steps=50, guidance_scale=4.0, size=512, prior_steps=25, prior_guidance_scale=4.0)
+
+    @classmethod
+    def load(cls, folder: Path, family: str, device: str, dtype: torch.dtype | None, offload: str) -> Any:
+        """Load the combined pipeline, or put a decoder and the prior beside it together.
+
+        Raises:
+            DistokError: a decoder without a prior, or a part cannot be loaded.
+        """
+        if family == cls.family:
+            return load_pipeline(folder, family, device, dtype, offload)
+        import diffusers
+
+        prior_folder = find_prior(folder)
+        check_parts(prior_folder)
+        decoder = load_pipeline(folder, cls.decoder_class, device, dtype, offload)
+        prior = load_pipeline(prior_folder, cls.prior_class, device, dtype, offload)
+        parts = {f"prior_{name}": part for name, part in prior.components.items()}
+        return getattr(diffusers, cls.family)(**decoder.components, **parts)
+
+    @classmethod
+    def vocabularies(cls, pipe: Any) -> list[tuple[Any, Any]]:
+        """The prior's tokenizer with its encoder."""
+        return [(pipe.prior_tokenizer, pipe.prior_text_encoder)]
+
+    def image_embeds(
+        self,
+        condition: Condition,
+        seeds: Sequence[int],
+        negative_prompt: str | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+    ) -> Float[Tensor, "b e"]:
+        """What the decoder draws, one seed a picture; differentiable in the condition, and so in creative tokens."""
+        scheduler = type(self.pipe.prior_scheduler).from_config(self.pipe.prior_scheduler.config)
+        steps = self.defaults.prior_steps if steps is None else steps
+        scale = self.defaults.prior_guidance_scale if guidance_scale is None else guidance_scale
+        mine = {key: value for key, value in condition.items() if key.startswith("prior_")}
+        with torch.no_grad():
+            empty = self._negative(negative_prompt, len(seeds))
+        return sample_prior(self.pipe.prior_prior, scheduler, mine, empty, seeds, steps, scale)
+
+    def _encoders(self, pipe: Any) -> dict[str, TextEncoder]:
+        length = pipe.prior_tokenizer.model_max_length
+        return {"prior_text_encoder": ClipEncoder(pipe.prior_text_encoder, pipe.prior_tokenizer, length)}
+
+    def _condition(self, prompts: Sequence[str], tokens: Mapping[str, Tensor | None]) -> Condition:
+        key = "prior_text_encoder"
+        return prior_condition(self.encoders[key].encode(prompts, tokens[key], padded=True))
+
+    def renderer(self) -> Any:
+        """The decoder alone, over the same modules, with a scheduler of its own."""
+        import diffusers
+
+        cls = getattr(diffusers, self.decoder_class)
+        parts = {name: part for name, part in self.pipe.components.items() if not name.startswith("prior_")}
+        parts["scheduler"] = type(parts["scheduler"]).from_config(parts["scheduler"].config)
+        pipe = cls(**parts)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    def _embeddings(self, condition: Condition, seeds: Sequence[int], how: RenderDefaults, negative: str | None) -> Any:
+        """Picture embeddings of the prompts, and of what to stay away from."""
+        options = {"steps": how.prior_steps, "guidance_scale": how.prior_guidance_scale}
+        wanted = self.image_embeds(condition, seeds, negative, **options)
+        if negative is None:
+            return wanted, zero_embedding(self.pipe.prior_image_encoder, len(seeds)).to(wanted)
+        return wanted, self.image_embeds(self._negative(negative, len(seeds)), seeds, negative, **options)
+
+    def _denoise(
+        self,
+        pipe: Any,
+        condition: Condition,
+        seeds: Sequence[int],
+        how: RenderDefaults,
+        negative_prompt: str | None,
+        progress: Callable[[int], None] | None,
+    ) -> Tensor:
+        wanted, unwanted = self._embeddings(condition, seeds, how, negative_prompt)
+        picture = pipe(
+            image_embeds=wanted,
+            negative_image_embeds=unwanted,
+            generator=generators(seeds),
+            num_inference_steps=how.steps,
+            guidance_scale=how.guidance_scale,
+            height=how.size,
+            width=how.size,
+            output_type="pt",
+            callback_on_step_end=on_step(progress),
+        ).images
+        return (picture * 0.5 + 0.5).clamp(0, 1)  # this family's "pt" is the decoder's own range
+
+
+def find_prior(folder: Path) -> Path:
+    """The prior of a decoder's folder: ``NAME-prior`` beside it, or the cached hub id of that name.
+
+    Raises:
+        DistokError: there is none.
+    """
+    from distok.pretrained import local_folder
+
+    beside = folder.with_name(folder.name + "-prior")
+    if beside.is_dir():
+        return beside
+    # In the hub's cache a folder is models--ORG--NAME/snapshots/REVISION.
+    repository = folder.parents[1].name if len(folder.parents) > 1 else ""
+    if folder.parent.name == "snapshots" and repository.startswith("models--"):
+        return local_folder(repository.removeprefix("models--").replace("--", "/") + "-prior", "model_index.json", "prior")
+    raise DistokError(f"{folder} is a decoder without its prior; put the prior beside it, in {beside}")

@@ -1,0 +1,171 @@
+"""From a checkpoint's folder to a pipeline: check its parts, see whether it fits, load it without a network."""
+
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distok import pretrained
+from distok.backends.base import RenderDefaults
+from distok.errors import DistokError
+
+OFFLOAD = ("auto", "fast", "balanced", "low")
+HEADROOM = 1.2  # of the weights: what a forward pass of a few pictures takes beside them
+NO_WEIGHTS = ("scheduler", "feature_extractor", "image_processor")
+
+
+def check_parts(folder: Path) -> dict[str, str]:
+    """The parts that ``model_index.json`` names, each with its class.
+
+    Raises:
+        DistokError: a part is missing or corrupt; the message names it.
+    """
+    parts = {}
+    for name, kind in pretrained.read_json(folder / "model_index.json").items():
+        if not isinstance(kind, list) or not any(kind):
+            continue
+        if not (folder / name).is_dir():
+            raise DistokError(f"{folder / name} is missing; copy the whole checkpoint again")
+        if "tokenizer" in name:
+            pretrained.check_tokenizer(folder / name)
+        elif not name.endswith(NO_WEIGHTS):
+            pretrained.check_weights(folder / name)
+        parts[name] = str(kind[-1])
+    return parts
+
+
+def weight_bytes(folder: Path, dtype: torch.dtype | None = None) -> dict[str, int]:
+    """Bytes that each part's weights take in memory, from the headers of its files; nothing is loaded.
+
+    Args:
+        dtype: the type the weights are loaded as; as stored if None.
+    """
+    from safetensors import safe_open
+
+    sizes: dict[str, int] = {}
+    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+        for file in _chosen(sorted(part.glob("*model*.safetensors"))):
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    piece = tensors.get_slice(name)
+                    width = _WIDTHS.get(piece.get_dtype(), 4) if dtype is None else dtype.itemsize
+                    count = 1
+                    for side in piece.get_shape():
+                        count *= side
+                    sizes[part.name] = sizes.get(part.name, 0) + width * count
+    return sizes
+
+
+_WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1}
+
+
+def free_bytes(device: str) -> int:
+    """Memory that is free for weights on a device, in bytes."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 1 << 62  # a system that does not say: try
+
+
+def choose_offload(folder: Path, device: str, dtype: torch.dtype | None, offload: str = "auto", free: int | None = None) -> str:
+    """Which of "fast" (all weights on the device), "balanced" (a part at a time) and "low" (a layer at a time) to load with.
+
+    Args:
+        offload: one of these, or "auto": the first that the memory estimate allows.
+        free: bytes free on the device; measured if None.
+
+    Raises:
+        DistokError: an unknown mode, an offload without a GPU, or too little memory by the estimate.
+    """
+    if offload not in OFFLOAD:
+        raise DistokError(f"offload is {offload!r}; choose one of {', '.join(OFFLOAD)}")
+    gpu = torch.device(device).type != "cpu"
+    if offload in ("balanced", "low") and not gpu:
+        raise DistokError(f"offload {offload!r} moves weights between a GPU and memory, and the device is {device}; leave it out")
+    sizes = weight_bytes(folder, dtype)
+    free = free_bytes(device) if free is None else free
+    needed = {"fast": sum(sizes.values()), "balanced": max(sizes.values(), default=0), "low": 0}
+    for mode in ("fast", "balanced", "low") if gpu else ("fast",):
+        if offload in ("auto", mode) and needed[mode] * HEADROOM <= free:
+            return mode
+    mode = "fast" if offload == "auto" else offload
+    remedy = (
+        "give --dtype bfloat16" if dtype in (None, torch.float32) else "close other programs or use a machine with more memory"
+    )
+    if gpu:
+        remedy += ", or --offload auto"
+    wanted, there = needed[mode] * HEADROOM / 2**30, free / 2**30
+    raise DistokError(f"{folder} takes about {wanted:.1f} GiB on {device}, and {there:.1f} GiB are free; {remedy}")
+
+
+def read_defaults(folder: Path, own: RenderDefaults) -> RenderDefaults:
+    """How the checkpoint wants to be rendered: ``distok.json`` in its folder over the family's own.
+
+    Raises:
+        DistokError: a value is out of range.
+    """
+    path = folder / "distok.json"
+    stored = pretrained.read_json(path) if path.is_file() else {}
+    known = {field.name for field in fields(RenderDefaults)}
+    try:
+        return replace(own, **{key: value for key, value in stored.items() if key in known})
+    except DistokError as error:
+        raise DistokError(f"{path}: {error}") from None
+
+
+def load_pipeline(folder: Path, cls: str, device: str, dtype: torch.dtype | None, offload: str) -> Any:
+    """Load a pipeline of a diffusers class from its folder, on its device or under the chosen offload.
+
+    Raises:
+        DistokError: it cannot be loaded.
+    """
+    with pretrained.loading(folder):
+        import diffusers
+        from diffusers.utils import is_accelerate_available
+        from packaging.version import Version
+
+        options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+        if dtype is not None:
+            options["dtype" if Version(diffusers.__version__) >= Version("0.42") else "torch_dtype"] = dtype
+        # A part that the checkpoint leaves out, such as T5 of Stable Diffusion 3, has to be said to be none.
+        index = pretrained.read_json(folder / "model_index.json")
+        options |= {name: None for name, kind in index.items() if isinstance(kind, list) and not any(kind)}
+        if _only_variants(folder):
+            options["variant"] = "fp16"
+        pipe = getattr(diffusers, cls).from_pretrained(folder, low_cpu_mem_usage=is_accelerate_available(), **options)
+        if offload == "balanced":
+            pipe.enable_model_cpu_offload(device=device)
+        elif offload == "low":
+            pipe.enable_sequential_cpu_offload(device=device)
+        else:
+            pipe = pipe.to(device)
+    return pipe
+
+
+def check_vocabulary(folder: Path, tokenizer: Any, encoder: Any) -> None:
+    """Refuse a tokenizer that has lost its words, which some classes load without a word.
+
+    Raises:
+        DistokError: it names more ids than the encoder embeds, or hardly any.
+    """
+    rows = encoder.get_input_embeddings().num_embeddings
+    if not 2 < len(tokenizer) <= rows:
+        raise DistokError(f"{folder}: a tokenizer of {len(tokenizer)} ids does not fit an embedding of {rows}; copy it again")
+
+
+def _chosen(files: list[Path]) -> list[Path]:
+    """Of several precisions of the same weights, those that are loaded."""
+    plain = [file for file in files if ".fp16." not in file.name]
+    return plain or files
+
+
+def _only_variants(folder: Path) -> bool:
+    files = list(folder.glob("*/*model*.safetensors"))
+    return bool(files) and all(".fp16." in file.name for file in files)

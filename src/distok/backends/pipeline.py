@@ -1,0 +1,184 @@
+"""What all diffusers pipelines share: encoders side by side, batches with a seed a picture, a scheduler of our own.
+
+Shapes: b prompts, n creative tokens, d token width, e feature width.
+"""
+
+import hashlib
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from distok.backends.base import Backend, Condition, RenderDefaults
+from distok.backends.encoder import TextEncoder
+from distok.backends.loading import load_pipeline
+from distok.errors import DistokError
+
+BATCH = 16  # pictures denoised together; bounds memory and changes no picture
+
+
+class DiffusersBackend(Backend):
+    """A diffusers pipeline behind the common signature; each family says which encoders it has and how it is called.
+
+    Args:
+        pipe: the pipeline. Its modules are shared, never changed; move it to its device before.
+        defaults: how to render when nothing else is asked; the family's own if None.
+    """
+
+    own_defaults = RenderDefaults()
+    schedulers: tuple[str, ...] = ("scheduler",)  # parts whose state sampling changes
+
+    def __init__(self, pipe: Any, defaults: RenderDefaults | None = None) -> None:
+        self.pipe = pipe
+        self.defaults = defaults or self.own_defaults
+        self.encoders: dict[str, TextEncoder] = self._encoders(pipe)
+        self.widths = {key: encoder.width for key, encoder in self.encoders.items()}
+        self._lock = threading.RLock()
+        with torch.no_grad():
+            self.feature_dim = self.encode([""]).shape[1]
+
+    @classmethod
+    def load(cls, folder: Path, family: str, device: str, dtype: torch.dtype | None, offload: str) -> Any:
+        """Load the pipeline of a folder whose ``model_index.json`` says ``family``."""
+        return load_pipeline(folder, family, device, dtype, offload)
+
+    @classmethod
+    def extras(cls, folder: Path, pipe: Any) -> dict[str, Any]:
+        """Further arguments of this class that a checkpoint's folder holds."""
+        return {}
+
+    @classmethod
+    def vocabularies(cls, pipe: Any) -> list[tuple[Any, Any]]:
+        """Each tokenizer with the module that owns its embeddings."""
+        return [(pipe.tokenizer, pipe.text_encoder)]
+
+    @cached_property
+    def hash(self) -> str:
+        """A short hash of the text encoders' weights."""
+        digest = hashlib.blake2b(digest_size=8)
+        for encoder in self.encoders.values():
+            encoder.update(digest)
+        return digest.hexdigest()
+
+    def name_tokens(self, names: Sequence[str]) -> Float[Tensor, "b d"]:
+        """The mean of each name's pieces, an encoder after the other; see :class:`Backend`."""
+        return torch.cat([encoder.name_tokens(names) for encoder in self.encoders.values()], -1)
+
+    def encode(self, prompts: Sequence[str], tokens: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "b e"]:
+        """E(q); see :class:`Backend`. Prompts are encoded at their real length."""
+        parts = self._parts(tokens)
+        pooled = [self.feature(key, each.encode(prompts, parts[key]).pooled) for key, each in self.encoders.items()]
+        return torch.cat(pooled, -1) / len(pooled) ** 0.5
+
+    def feature(self, key: str, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
+        """From an encoder's pooled vector to its normalised feature."""
+        # Half precision is too coarse for cosines.
+        return F.normalize(pooled.to(torch.promote_types(pooled.dtype, torch.float32)), dim=-1)
+
+    def condition(self, prompts: Sequence[str], tokens: Float[Tensor, "n d"] | None = None) -> Condition:
+        """What conditions the denoiser, as the pipeline makes it; see :class:`Backend`."""
+        return self._condition(prompts, self._parts(tokens))
+
+    def render_pixels(
+        self,
+        prompts: Sequence[str] | None,
+        tokens: Float[Tensor, "n d"] | None = None,
+        *,
+        seeds: Sequence[int],
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        size: int | None = None,
+        condition: Condition | None = None,
+        callback: Callable[[int, int], None] | None = None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Pictures as floats in [0, 1]; see :class:`Backend`."""
+        asked = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
+        how = replace(self.defaults, **{key: value for key, value in asked.items() if value is not None})
+        given = prompts if condition is None else next(iter(condition.values()))
+        count = 0 if given is None else len(given)
+        if not count or count != len(seeds):
+            raise DistokError(f"{count} prompts and {len(seeds)} seeds; give at least one prompt and one seed for each")
+        with self._lock, torch.no_grad():
+            pipe = self.renderer()
+            pictures = []
+            for start in range(0, count, BATCH):
+                part = slice(start, start + BATCH)
+                batch = self.condition(prompts[part], tokens) if condition is None else {k: v[part] for k, v in condition.items()}
+                progress = _counter(callback, start, len(seeds[part]), count, how.steps)
+                pictures.append(self._denoise(pipe, batch, seeds[part], how, negative_prompt, progress).float())
+        return torch.cat(pictures)
+
+    def renderer(self) -> Any:
+        """The same modules under a pipeline and schedulers of our own: sampling changes a scheduler's state."""
+        parts = dict(self.pipe.components)
+        for name in self.schedulers:
+            parts[name] = type(parts[name]).from_config(parts[name].config)
+        pipe = type(self.pipe)(**parts, **self._constants())
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    def _parts(self, tokens: Float[Tensor, "n d"] | None) -> Mapping[str, Tensor | None]:
+        return dict.fromkeys(self.encoders) if tokens is None else self.split(tokens)
+
+    def _negative(self, text: str | None, count: int) -> Condition:
+        """The condition of a negative prompt, once for each picture."""
+        return {key: value.expand(count, *value.shape[1:]) for key, value in self.condition([text or ""]).items()}
+
+    def _constants(self) -> dict[str, Any]:
+        """Arguments of the pipeline's class that are not components."""
+        return {}
+
+    @abstractmethod
+    def _encoders(self, pipe: Any) -> dict[str, TextEncoder]:
+        """The pipeline's text encoders by component name, in the order of a token's parts."""
+
+    @abstractmethod
+    def _condition(self, prompts: Sequence[str], tokens: Mapping[str, Tensor | None]) -> Condition:
+        """Encode prompts as the pipeline's own ``encode_prompt`` does."""
+
+    @abstractmethod
+    def _denoise(
+        self,
+        pipe: Any,
+        condition: Condition,
+        seeds: Sequence[int],
+        how: RenderDefaults,
+        negative_prompt: str | None,
+        progress: Callable[[int], None] | None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Pictures in [0, 1] of one batch; ``progress`` is told how many steps are done."""
+
+
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One generator a picture, as diffusers users make them: ``torch.Generator("cpu").manual_seed(seed)``."""
+    return [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
+
+
+def on_step(progress: Callable[[int], None] | None) -> Any:
+    """A pipeline's ``callback_on_step_end`` that only counts."""
+    if progress is None:
+        return None
+
+    def report(pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        progress(step + 1)
+        return {}
+
+    return report
+
+
+def _counter(
+    callback: Callable[[int, int], None] | None, start: int, part: int, count: int, steps: int
+) -> Callable[[int], None] | None:
+    # Steps are weighted by the pictures that share them, so the count runs evenly over batches of unequal size.
+    if callback is None:
+        return None
+    return lambda done: callback(start * steps + done * part, count * steps)
