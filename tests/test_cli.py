@@ -76,7 +76,20 @@ def test_help_comes_at_once_and_names_every_command():
     # Processor time, which a busy machine does not stretch much; about 0.2 s, and 2 s and more once torch is imported.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
     assert done.returncode == 0
-    for name in ("create", "explore", "read", "train", "export", "world", "evaluate", "demo", "doctor"):
+    for name in (
+        "create",
+        "explore",
+        "read",
+        "train",
+        "export",
+        "import",
+        "score",
+        "backends",
+        "world",
+        "evaluate",
+        "demo",
+        "doctor",
+    ):
         assert f" {name} " in done.stdout
 
 
@@ -270,7 +283,7 @@ def test_with_no_options_the_shipped_world_is_used(distok_command, world):
     assert (status, record["backend"]) == (0, "menagerie")
     assert distok_command("read", record["pictures"][0])[0] == 0
     assert distok_command("explore", "-n", 1)[0] == 0
-    assert distok_command("train", "--steps", 2, "--set", "estimate_count=0", "--set", "hidden_dim=8", "--out", "run")[0] == 0
+    assert distok_command("train", "--preset", "paper", "--steps", 2, "--set", "estimate_count=0", "--out", "run")[0] == 0
     assert distok_command("create", "tiger, frog", "-n", 1, "--model", "run")[0] == 0
 
 

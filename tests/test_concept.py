@@ -2,10 +2,9 @@ import json
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
-from distok.concept import Concept, digest, export_concept, trigger
+from distok.concept import Concept, digest
 from distok.distribution import Distribution
 from distok.errors import DistokError
 
@@ -98,30 +97,21 @@ def test_the_hash_is_of_the_vectors(concept):
     assert digest("ab", "c") != digest("a", "bc")
 
 
-def test_diffusers_loads_the_export(concept, tmp_path):
-    from tests import tiny
-
-    path = export_concept(concept, tmp_path / "learned.safetensors", "diffusers")
-    pipe = tiny.pipeline()
-    pipe.load_textual_inversion(str(path))
-    row = pipe.tokenizer.convert_tokens_to_ids(trigger(concept, path, "diffusers"))
-    assert trigger(concept, path, "diffusers") == "<pig60-sheep40>"
-    assert torch.equal(pipe.text_encoder.get_input_embeddings().weight[row], concept.vectors["text_encoder"][0])
-
-
-def test_the_a1111_export_has_its_key_and_provenance(concept, tmp_path):
-    path = export_concept(concept, tmp_path, "a1111")
-    assert (path.name, trigger(concept, path, "a1111")) == ("pig60-sheep40.safetensors", "pig60-sheep40")
-    with safe_open(path, framework="pt") as file:
-        assert list(file.keys()) == ["emb_params"]
-        assert torch.equal(file.get_tensor("emb_params"), concept.vectors["text_encoder"])
-        told = json.loads(file.metadata()["distok"])
-    assert (told["encoder"], told["width"], told["distribution"]) == ("text_encoder", 32, {"pig": 0.6, "sheep": 0.4})
-
-
-def test_exports_that_cannot_be(concept, tmp_path):
-    with pytest.raises(DistokError, match="unknown export format 'pt'; choose diffusers or a1111"):
-        export_concept(concept, tmp_path, "pt")
-    two = Concept("two", {"clip_l": torch.ones(1, 4), "clip_g": torch.ones(1, 6)})
-    with pytest.raises(DistokError, match="has vectors for clip_l, clip_g; the a1111 format holds one encoder's"):
-        export_concept(two, tmp_path, "a1111")
+def test_a_concept_says_which_backend_it_is_for(concept):
+    assert list(concept.for_backend({"text_encoder": 32})) == ["text_encoder"]
+    pair = Concept("pair", {"text_encoder_2": torch.ones(2, 6), "text_encoder": torch.ones(2, 4)})
+    assert [(key, value.shape) for key, value in pair.for_backend({"text_encoder": 4, "text_encoder_2": 6}).items()] == [
+        ("text_encoder", (2, 4)),
+        ("text_encoder_2", (2, 6)),
+    ]
+    assert list(pair.for_backend({"text_encoder": 4})) == ["text_encoder"]  # a pipeline without the optional encoder
+    wanted = "concept 'pig60-sheep40' is for text_encoder 32, and sdxl takes text_encoder 768 and text_encoder_2 1280; open the"
+    with pytest.raises(DistokError, match=wanted):
+        concept.for_backend({"text_encoder": 768, "text_encoder_2": 1280}, "sdxl")
+    with pytest.raises(DistokError, match="is for text_encoder 32, and this backend takes prior_text_encoder 32"):
+        concept.for_backend({"prior_text_encoder": 32})
+    with pytest.raises(DistokError, match="is for text_encoder 32, and this backend takes text_encoder 48"):
+        concept.for_backend({"text_encoder": 48})
+    uneven = Concept("uneven", {"text_encoder": torch.ones(1, 4), "text_encoder_2": torch.ones(2, 6)})
+    with pytest.raises(DistokError, match=r"vectors of different numbers \(1 for text_encoder and 2 for text_encoder_2\)"):
+        uneven.for_backend({"text_encoder": 4, "text_encoder_2": 6})

@@ -275,7 +275,7 @@ def test_too_little_memory_is_said_before_loading(folder, monkeypatch):
         loading.weight_bytes(folder, torch.float32).values()
     )
     monkeypatch.setattr(loading, "free_bytes", lambda device: 1000)
-    monkeypatch.setattr(loading, "load_pipeline", lambda *given: pytest.fail("it was loaded all the same"))
+    monkeypatch.setattr("distok.backends.pipeline.load_pipeline", lambda *given: pytest.fail("it was loaded all the same"))
     with pytest.raises(DistokError, match=r"takes about 0\.0 GiB on cpu, and 0\.0 GiB are free; give --dtype bfloat16"):
         open_backend(folder)
 
@@ -311,3 +311,59 @@ def test_an_unsupported_family_names_the_supported(folder, tmp_path):
     (copied / "model_index.json").write_text(json.dumps({**index, "_class_name": "SanaPipeline"}))
     with pytest.raises(DistokError, match="is a SanaPipeline, which is not supported; supported families: StableDiff"):
         open_backend(copied)
+
+
+def test_distok_backends_shows_every_family(capsys, monkeypatch):
+    assert _run(["backends"], monkeypatch) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name, family in FAMILIES.items():
+        assert name in shown
+        assert all(key in shown for key in family.enters)
+    assert _run(["backends", "--json"], monkeypatch) == 0
+    assert list(json.loads(capsys.readouterr().out)) == list(FAMILIES)
+
+
+@pytest.mark.parametrize("family", ["sdxl"], indirect=True, scope="module")
+def test_doctor_lists_what_a_checkpoint_lacks(folder, tmp_path, capsys, monkeypatch):
+    assert _run(["doctor", str(folder), "--json"], monkeypatch) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert whole["problems"] == []
+    assert whole["needs"]["float32"] == pytest.approx(2 * whole["needs"]["float16"], abs=2)
+    copied = shutil.copytree(folder, tmp_path / "broken")
+    shutil.rmtree(copied / "text_encoder_2")
+    (copied / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"no")
+    assert _run(["doctor", str(copied)], monkeypatch) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "text_encoder_2 is missing; copy the whole checkpoint again" in shown
+    assert "diffusion_pytorch_model.safetensors is corrupt or truncated" in shown
+
+
+@pytest.mark.parametrize("family", ["kandinsky21", "flux"], indirect=True, scope="module")
+def test_training_and_creating_from_the_command_line(folder, family, tmp_path, capsys, monkeypatch):
+    """The family's own preset trains; the model makes a picture; another family's concept is refused."""
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    (folder / "distok.json").write_text(json.dumps({"steps": 1, "size": SIZES.get(family, 32), "prior_steps": 2}))
+    train = ["train", "--backend", str(folder), "--concepts", str(tmp_path / "names.txt"), "--out", str(tmp_path / "run")]
+    assert _run([*train, "--steps", "3", "--set", "hidden_dim=16", "--set", "estimate_count=0"], monkeypatch) == 0
+    from distok.model import DisTok
+
+    settings = json.loads(DisTok.load(tmp_path / "run" / "distok.safetensors").provenance["settings"])
+    assert (settings["epsilon_restrictive"] == 0.85) == (family == "kandinsky21"), "the paper's thresholds are its own base's"
+    create = ["create", "cat=0.7, dog=0.3", "--backend", str(folder), "--model", str(tmp_path / "run"), "-n", "1"]
+    assert _run([*create, "--out", str(tmp_path / "made"), "--json"], monkeypatch) == 0
+    made = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert len(made["pictures"]) == 1
+    from distok.concept import Concept
+
+    assert {k: v.shape[1] for k, v in Concept.load(made["concept"]).vectors.items()} == open_backend(folder).widths
+    with pytest.raises(DistokError, match=r"is for .* and .* takes text_encoder 7"):
+        Concept.load(made["concept"]).for_backend({"text_encoder": 7})
+
+
+def _run(arguments, monkeypatch):
+    from distok.cli import main
+
+    monkeypatch.setattr("sys.argv", ["distok", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code

@@ -56,7 +56,7 @@ def test_presets():
     assert (paper.alpha, paper.beta, paper.gamma, paper.tau) == (1, 1, 0.001, 0.85)
     assert (paper.epsilon_restrictive, paper.epsilon_aesthetic, paper.input_scale) == (0.85, 0.80, "sum")
     assert (PRESETS["menagerie"].epsilon_restrictive, PRESETS["menagerie"].input_scale) == (None, "mean")
-    with pytest.raises(DistokError, match="no training preset 'big'; choose one of paper, menagerie"):
+    with pytest.raises(DistokError, match="no training preset 'big'; choose one of paper, calibrated, menagerie"):
         preset("big")
 
 

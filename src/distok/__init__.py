@@ -17,7 +17,7 @@ from distok.errors import DistokError
 if TYPE_CHECKING:
     from distok.api import Creation, Creator, open
     from distok.backends import Backend, open_backend
-    from distok.concept import Concept, Recipe, export_concept, read_recipe
+    from distok.concept import Concept, Recipe, export_concept, import_concept, read_recipe
     from distok.distribution import Distribution, dirichlet, js, kl, sample_prior, spearman
     from distok.labelers import Labeler, open_labeler
     from distok.model import DisTok, DisTokSettings
@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "distok.api": ("Creation", "Creator", "open"),
     "distok.backends": ("Backend", "open_backend"),
-    "distok.concept": ("Concept", "Recipe", "export_concept", "read_recipe"),
+    "distok.concept": ("Concept", "Recipe", "export_concept", "import_concept", "read_recipe"),
     "distok.distribution": ("Distribution", "dirichlet", "js", "kl", "sample_prior", "spearman"),
     "distok.labelers": ("Labeler", "open_labeler"),
     "distok.model": ("DisTok", "DisTokSettings"),
@@ -52,6 +52,7 @@ __all__ = [
     "__version__",
     "dirichlet",
     "export_concept",
+    "import_concept",
     "js",
     "kl",
     "open",

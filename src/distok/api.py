@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distok.checkpoints import check_device, known_names, locate
+from distok.checkpoints import as_dtype, check_device, known_names, locate
 from distok.distribution import Distribution, js, kl, mean, sample_prior
 from distok.errors import DistokError
 
@@ -271,15 +271,20 @@ def open(
     labeler: str | Path | None = None,
     device: str = "cpu",
     names: Sequence[str] | None = None,
+    dtype: str = "auto",
+    offload: str = "auto",
 ) -> Creator:
     """Open a creator; with no arguments the Menagerie that ships with the package.
 
     Args:
-        backend: a diffusers pipeline folder.
+        backend: a diffusers pipeline folder, or a hub id that is in the local cache.
         model: the ``distok.safetensors`` that was trained for it, or the folder of that run.
         labeler: a labeler's folder. With a backend of your own, None means that nothing is measured.
         device: where the pipeline and the labeler run, "cpu" or "cuda".
         names: the known classes; by default those stored with the model.
+        dtype: the pipeline's weights as "float32", "bfloat16" or "float16"; "auto" leaves them as they are stored.
+        offload: what does not fit a GPU: "fast", "balanced", "low" or "auto", see
+            :func:`distok.backends.loading.choose_offload`.
 
     Raises:
         DistokError: a part is missing or corrupt, or the parts do not belong together.
@@ -292,7 +297,7 @@ def open(
     folder, model_path, labeler = locate(backend, model, labeler)
     names = tuple(names) if names else known_names(model_path)
     loaded = DisTok.load(model_path)
-    opened = open_backend(folder, device)
+    opened = open_backend(folder, device, as_dtype(dtype), offload)
     trained_for = loaded.provenance.get("backend", opened.hash)
     if loaded.settings.token_dim != opened.token_dim or trained_for != opened.hash:
         raise DistokError(

@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from distok.distribution import Distribution
 from distok.errors import DistokError
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def locate(
@@ -94,6 +97,21 @@ def check_device(device: str) -> None:
         raise DistokError(
             f"device '{device}' is not here ({torch.cuda.device_count()} CUDA devices); choose cpu, or see 'distok doctor'"
         )
+
+
+def as_dtype(name: str) -> Any:
+    """The torch type of a name; None for "auto", which leaves weights as they are stored.
+
+    Raises:
+        DistokError: another name.
+    """
+    if name == "auto":
+        return None
+    if name not in DTYPES:
+        raise DistokError(f"unknown dtype '{name}'; choose auto, {', '.join(DTYPES)}")
+    import torch
+
+    return getattr(torch, name)
 
 
 def _model_file(path: str | Path) -> Path:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from distok import files
 from distok.errors import DistokError
+from distok.hub import WEIGHTS, HubModel
 
 ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
 
@@ -44,7 +45,7 @@ class DisTokSettings:
             raise DistokError(f"input_scale is {self.input_scale!r}; choose 'mean' or 'sum'")
 
 
-class DisTok(nn.Module):
+class DisTok(nn.Module, HubModel):
     """Mixture of known tokens → latent → creative token: t = D_tok(E_dis(Σ p_i t_i)) (paper, distribution input).
 
     A token is a function of the latent alone, so that latents can also be sampled. Inputs are standardised by the mean and
@@ -147,6 +148,9 @@ class DisTok(nn.Module):
         """Write weights, buffers, settings and ``provenance`` (strings) to one safetensors file."""
         record = {"kind": "distok", "settings": asdict(self.settings), "provenance": dict(provenance or self.provenance)}
         return files.write_tensors(path, self.state_dict(), {"distok": json.dumps(record, sort_keys=True)})
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory / WEIGHTS)
 
     @classmethod
     def load(cls, path: str | Path) -> "DisTok":

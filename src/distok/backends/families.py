@@ -17,6 +17,7 @@ class Family:
         module, backend: where its backend is.
         enters: the text encoders whose input embeddings take the token, one vector each.
         feature: what E(·) of the losses is.
+        preset: the training preset made for it.
         cannot: what it cannot do.
     """
 
@@ -25,6 +26,7 @@ class Family:
     backend: str
     enters: tuple[str, ...]
     feature: str
+    preset: str = "calibrated"
     cannot: str = ""
 
 
@@ -42,7 +44,7 @@ FAMILIES = {
         "StableDiffusionXLBackend",
         ("text_encoder", "text_encoder_2"),
         "both CLIPs' pooled states side by side, the second projected",
-        "no refiner",
+        cannot="no refiner",
     ),
     "StableDiffusion3Pipeline": Family(
         "Stable Diffusion 3, 3.5",
@@ -50,7 +52,7 @@ FAMILIES = {
         "StableDiffusion3Backend",
         ("text_encoder", "text_encoder_2", "text_encoder_3"),
         "both CLIPs' projected features and the mean of T5's states, side by side",
-        "no textual inversion loader in diffusers; T5 may be left out of the checkpoint",
+        cannot="no textual inversion loader in diffusers; T5 may be left out of the checkpoint",
     ),
     "FluxPipeline": Family(
         "FLUX.1",
@@ -58,7 +60,7 @@ FAMILIES = {
         "FluxBackend",
         ("text_encoder", "text_encoder_2"),
         "CLIP's pooled state and the mean of T5's states, side by side",
-        "a negative prompt costs a second pass; schnell has no guidance",
+        cannot="a negative prompt costs a second pass; schnell has no guidance",
     ),
     "KandinskyCombinedPipeline": Family(
         "Kandinsky 2.1 (the paper's base)",
@@ -66,7 +68,8 @@ FAMILIES = {
         "KandinskyBackend",
         ("prior_text_encoder", "text_encoder"),
         "the prior CLIP's and the decoder's multilingual features, side by side",
-        "no textual inversion loader in diffusers",
+        preset="paper",
+        cannot="no textual inversion loader in diffusers",
     ),
     "KandinskyV22CombinedPipeline": Family(
         "Kandinsky 2.2",
@@ -74,7 +77,7 @@ FAMILIES = {
         "KandinskyV22Backend",
         ("prior_text_encoder",),
         "the prior CLIP's projected feature",
-        "no textual inversion loader in diffusers",
+        cannot="no textual inversion loader in diffusers",
     ),
 }
 

@@ -26,26 +26,36 @@ def check_parts(folder: Path) -> dict[str, str]:
     for name, kind in pretrained.read_json(folder / "model_index.json").items():
         if not isinstance(kind, list) or not any(kind):
             continue
-        if not (folder / name).is_dir():
-            raise DistokError(f"{folder / name} is missing; copy the whole checkpoint again")
-        if "tokenizer" in name:
-            pretrained.check_tokenizer(folder / name)
-        elif not name.endswith(NO_WEIGHTS):
-            pretrained.check_weights(folder / name)
+        check_part(folder, name)
         parts[name] = str(kind[-1])
     return parts
 
 
-def weight_bytes(folder: Path, dtype: torch.dtype | None = None) -> dict[str, int]:
+def check_part(folder: Path, name: str) -> None:
+    """Check one part of a checkpoint.
+
+    Raises:
+        DistokError: it is missing or corrupt; the message names it.
+    """
+    if not (folder / name).is_dir():
+        raise DistokError(f"{folder / name} is missing; copy the whole checkpoint again")
+    if "tokenizer" in name:
+        pretrained.check_tokenizer(folder / name)
+    elif not name.endswith(NO_WEIGHTS):
+        pretrained.check_weights(folder / name)
+
+
+def weight_bytes(folder: Path, dtype: torch.dtype | None = None, only: str | None = None) -> dict[str, int]:
     """Bytes that each part's weights take in memory, from the headers of its files; nothing is loaded.
 
     Args:
         dtype: the type the weights are loaded as; as stored if None.
+        only: one part; all if None.
     """
     from safetensors import safe_open
 
     sizes: dict[str, int] = {}
-    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for part in sorted(path for path in folder.iterdir() if path.is_dir() and only in (None, path.name)):
         for file in _chosen(sorted(part.glob("*model*.safetensors"))):
             with safe_open(file, framework="pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - not a mapping

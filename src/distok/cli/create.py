@@ -31,6 +31,8 @@ def create(
     model: options.Model = None,
     labeler: options.Labeler = None,
     device: options.Device = "cpu",
+    dtype: options.Dtype = "auto",
+    offload: options.Offload = "auto",
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
@@ -60,7 +62,7 @@ def create(
     saved = _load(concept)
 
     with output.waiting("opening the models"):
-        creator = api.open(backend, model, labeler, device)
+        creator = api.open(backend, model, labeler, device, dtype=dtype, offload=offload)
         token = saved or (creator.concept_of(recipe) if recipe else creator.concept(mix or "", any_words))
     folder = _claim(creator, token, prompt, seed, settings, out, force)
     with output.progress("drawing") as callback:

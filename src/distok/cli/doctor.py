@@ -5,7 +5,7 @@ import importlib.metadata
 import importlib.util
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,10 +19,18 @@ _EXTRAS = {
 }
 
 
-def doctor(as_json: options.Json = False) -> None:
+def doctor(
+    backend: Annotated[str | None, typer.Argument(help="A pipeline folder or hub id: show its parts instead.")] = None,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
+) -> None:
     """Show versions, devices and checkpoints, what is missing and how to get it; exit status 1 if something needed is."""
     from distok import __version__
     from distok.cli import output
+
+    if backend is not None:
+        _examine(backend, device, as_json)
+        return
 
     with output.waiting("looking around"):
         packages = _packages()
@@ -44,6 +52,74 @@ def doctor(as_json: options.Json = False) -> None:
         _show(record)
     if problems:
         raise typer.Exit(1)
+
+
+def _examine(backend: str, device: str, as_json: bool) -> None:
+    """Show a pipeline's parts, what each weighs, and what is missing; exit status 1 if something is."""
+    from rich.table import Table
+
+    from distok.cli import output
+
+    with output.waiting("looking at the files"):
+        found = _parts(backend, device)
+    if as_json:
+        output.print_json(found)
+    else:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, part in found["parts"].items():
+            state = "[red]✗[/red] " + part["problem"] if part["problem"] else f"{part['bytes'] / 2**20:.1f} MiB"
+            table.add_row(name, part["class"], state)
+        output.show(f"{output.bold(found['path'])}: {found['family']}", table)
+        needs = ", ".join(f"{dtype} {size / 2**30:.2f} GiB" for dtype, size in found["needs"].items())
+        output.show(f"needs about: {needs}; free on {device}: {found['free'] / 2**30:.2f} GiB")
+        for problem in found["problems"]:
+            output.show(f"[red]✗[/red] {problem}")
+        if not found["problems"]:
+            output.show("[green]✓[/green] complete")
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+def _parts(backend: str, device: str) -> dict[str, Any]:
+    import torch
+
+    from distok import pretrained
+    from distok.backends import FAMILIES, loading
+    from distok.backends.families import DECODERS
+    from distok.checkpoints import DTYPES, check_device
+    from distok.errors import DistokError
+
+    check_device(device)
+    folder = pretrained.local_folder(backend, "model_index.json", "diffusers pipeline")
+    index = pretrained.read_json(folder / "model_index.json")
+    family = str(index.get("_class_name"))
+    parts: dict[str, Any] = {}
+    for name, kind in index.items():
+        if isinstance(kind, list) and any(kind):
+            try:
+                loading.check_part(folder, name)
+                problem = None
+            except DistokError as error:
+                problem = str(error)
+            weight = 0 if problem else loading.weight_bytes(folder, only=name).get(name, 0)
+            parts[name] = {"class": str(kind[-1]), "bytes": weight, "problem": problem}
+    problems = [part["problem"] for part in parts.values() if part["problem"]]
+    if family not in FAMILIES and family not in DECODERS:
+        problems.append(f"{family} is not supported; see 'distok backends'")
+    if family in DECODERS:
+        from distok.backends.kandinsky2_2 import find_prior
+
+        try:
+            find_prior(folder)
+        except DistokError as error:
+            problems.append(str(error))
+    whole = {name for name, part in parts.items() if not part["problem"]}
+    needs = {}
+    for dtype in DTYPES:
+        sizes = [loading.weight_bytes(folder, getattr(torch, dtype), only=name).get(name, 0) for name in whole]
+        needs[dtype] = int(sum(sizes) * loading.HEADROOM)
+    free = loading.free_bytes(device)
+    return {"path": str(folder), "family": family, "parts": parts, "needs": needs, "free": free, "problems": problems}
 
 
 def _packages() -> dict[str, str | None]:

@@ -20,6 +20,8 @@ def evaluate(
     bank: Annotated[Path | None, typer.Option("--bank", help="ablation: readings that were collected ahead of time.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="ablation: training steps of each variant.")] = None,
     device: options.Device = "cpu",
+    dtype: options.Dtype = "auto",
+    offload: options.Offload = "auto",
 ) -> None:
     """Measure a model over held-out data, beside the cheap controls."""
     from distok import evaluation
@@ -27,7 +29,8 @@ def evaluate(
 
     with output.stages() as callback:
         tables = evaluation.run(
-            suite, out, backend, model, labeler, evaluator, seeds, cases, bank, steps, device=device, callback=callback
-        )
+            suite, out, backend, model, labeler, evaluator, seeds, cases, bank, steps,
+            device=device, callback=callback, dtype=dtype, offload=offload,
+        )  # fmt: skip
     output.show_tables(table for suite_tables in tables.values() for table in suite_tables)
     output.show(f"report: {output.bold(out / 'report.html')}")

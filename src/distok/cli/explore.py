@@ -22,6 +22,8 @@ def explore(
     model: options.Model = None,
     labeler: options.Labeler = None,
     device: options.Device = "cpu",
+    dtype: options.Dtype = "auto",
+    offload: options.Offload = "auto",
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
@@ -44,7 +46,7 @@ def explore(
     with output.waiting("opening the models"):
         from distok import api
 
-        creator = api.open(backend, model, labeler, device)
+        creator = api.open(backend, model, labeler, device, dtype=dtype, offload=offload)
     given = {key: value for key, value in settings.items() if value is not None}
     made = {"prior": prior, "seed": seed, "prompt": prompt, "model": creator.model_hash, "backend": creator.backend.hash, **given}
     folder = claim(out or Path("explorations") / f"{prior}-{seed}", made, force)

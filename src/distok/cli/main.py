@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
-from distok.cli import create, demo, doctor, evaluate, explore, export, read, train, world
+from distok.cli import backends, create, demo, doctor, evaluate, explore, export, import_, read, score, train, world
 from distok.errors import DistokError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 app.command("create")(create.create)
 app.command("explore")(explore.explore)
 app.command("read")(read.read)
+app.command("score")(score.score)
 app.command("train")(train.train)
 app.command("export")(export.export)
+app.command("import")(import_.import_)
 app.command("evaluate")(evaluate.evaluate)
+app.command("backends")(backends.backends)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(world.app, name="world")

@@ -7,8 +7,15 @@ import typer
 
 Backend = Annotated[str | None, typer.Option("--backend", help="A diffusers pipeline folder; the Menagerie by default.")]
 Model = Annotated[str | None, typer.Option("--model", help="The distok.safetensors trained for that backend, or its run.")]
-Labeler = Annotated[str | None, typer.Option("--labeler", help="The folder of the model that reads pictures back.")]
+Labeler = Annotated[
+    str | None,
+    typer.Option("--labeler", help="Folder or cached id of the model that reads pictures back; several by commas are averaged."),
+]
 Device = Annotated[str, typer.Option("--device", help="Where to compute: cpu or cuda.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="Weights as auto (as stored), float32, bfloat16 or float16.")]
+Offload = Annotated[
+    str, typer.Option("--offload", help="On a GPU: fast (all there), balanced (a part at a time), low (a layer), or auto.")
+]
 Prompt = Annotated[str | None, typer.Option("--prompt", "-p", help="What to draw; {} is the creature.")]
 NegativePrompt = Annotated[str | None, typer.Option("--negative-prompt", help="What to avoid.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps.")]

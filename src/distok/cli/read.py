@@ -16,8 +16,14 @@ def read(
     top: Annotated[int, typer.Option("--top", min=1, help="Name at most this many classes.")] = 5,
     model: options.Model = None,
     labeler: options.Labeler = None,
+    question: Annotated[str | None, typer.Option("--question", help="What to ask, for a labeler that answers.")] = None,
+    template: Annotated[str | None, typer.Option("--template", help="The caption or answer; {} is the name.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Scores are divided by it: a higher one gives a flatter mix.")
+    ] = None,
     concepts: Annotated[Path | None, typer.Option("--concepts", help="Choose among these classes, one a line.")] = None,
     device: options.Device = "cpu",
+    dtype: options.Dtype = "auto",
     as_json: options.Json = False,
 ) -> None:
     """Read a picture back as a mix, ready to paste into create."""
@@ -32,7 +38,9 @@ def read(
         from distok.labelers import open_labeler
 
         names = read_names(concepts) if concepts else known_names(model or shipped("distok.safetensors"))
-        reader = open_labeler(labeler or shipped("labeler"), device)
+        given = {"question": question, "template": template, "temperature": temperature}
+        settings = {name: value for name, value in given.items() if value is not None}
+        reader = open_labeler(labeler or shipped("labeler"), device, None if dtype == "auto" else dtype, **settings)
         (measured,) = reader.read([image], names)
     heaviest = [(name, weight) for name, weight in measured.top(top) if weight >= 0.01] or measured.top(1)
     mix = Distribution.from_mapping({name: max(round(weight, 2), 0.01) for name, weight in heaviest})

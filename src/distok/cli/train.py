@@ -13,7 +13,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the run; run again to resume.")],
     backend: options.Backend = None,
     concepts: Annotated[Path | None, typer.Option("--concepts", help="The known classes, one a line.")] = None,
-    preset: Annotated[str, typer.Option("--preset", help="paper or menagerie.")] = "paper",
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="paper, calibrated or menagerie; that of the backend by default.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps; the preset's by default.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Everything random derives from it.")] = None,
     labeler: options.Labeler = None,
@@ -23,9 +25,11 @@ def train(
     ] = 0,
     changes: Annotated[list[str] | None, typer.Option("--set", help="Any training setting, as in --set latent_dim=32.")] = None,
     device: options.Device = "cpu",
+    dtype: options.Dtype = "auto",
+    offload: options.Offload = "auto",
 ) -> None:
     """Train a DisTok for a pipeline, or go on where a run was stopped."""
-    from distok.checkpoints import check_device, read_names, shipped
+    from distok.checkpoints import as_dtype, check_device, read_names, shipped
     from distok.cli import output
     from distok.errors import DistokError
 
@@ -39,15 +43,16 @@ def train(
     values = _settings(changes or []) | {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
     with output.waiting("opening the models"):
         from distok import training
-        from distok.backends import open_backend
+        from distok.backends import FAMILIES, open_backend
         from distok.labelers import open_labeler
 
         backend_path = backend or shipped("pipeline")
         labeler_path = labeler or (shipped("labeler") if backend is None else None)
         names = names or read_names(shipped("names.txt"))
-        settings = training.preset(preset, **(_held_out(names) if backend is None else {}) | values)
         check_device(device)
-        opened = open_backend(backend_path, device)
+        opened = open_backend(backend_path, device, as_dtype(dtype), offload)
+        preset = preset or ("menagerie" if backend is None else FAMILIES[opened.family].preset)
+        settings = training.preset(preset, **(_held_out(names) if backend is None else {}) | values)
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
     if collect:
         bank = _collect(bank or out / "bank.safetensors", collect, opened, reader, names, settings)

@@ -1,7 +1,9 @@
 """The artifact: a creative token with where it came from, as a file, inside a picture, and exported to other tools."""
 
 from distok.concept.concept import Concept, digest
-from distok.concept.export import EXPORT_FORMATS, export_concept, trigger
+from distok.concept.export import export_concept, targets, trigger
+from distok.concept.formats import EXPORT_FORMATS, unusual
+from distok.concept.importing import import_concept
 from distok.concept.picture import Recipe, load_picture, make_recipe, read_recipe, write_picture
 from distok.concept.sheet import contact_sheet
 
@@ -12,9 +14,12 @@ __all__ = [
     "contact_sheet",
     "digest",
     "export_concept",
+    "import_concept",
     "load_picture",
     "make_recipe",
     "read_recipe",
+    "targets",
     "trigger",
+    "unusual",
     "write_picture",
 ]

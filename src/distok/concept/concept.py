@@ -121,18 +121,6 @@ class Concept:
         }
 
     @classmethod
-    def from_description(cls, said: Mapping[str, Any], vectors: Mapping[str, Tensor]) -> "Concept":
-        """Return the concept that :meth:`describe` described, with its vectors.
-
-        Raises:
-            DistokError, ValueError, KeyError, TypeError, AttributeError: it is not such a description.
-        """
-        mix, z = said["distribution"], said["z"]
-        if z is not None and not all(math.isfinite(value) for value in z):
-            raise ValueError("z is not finite")
-        return cls(said["name"], vectors, mix and Distribution.from_mapping(mix), z and tuple(z), said["provenance"])
-
-    @classmethod
     def load(cls, path: str | Path) -> "Concept":
         """Read a file that :meth:`save` wrote.
 
@@ -141,14 +129,33 @@ class Concept:
         """
         vectors, metadata = read_tensors(path)
         if METADATA_KEY not in metadata:
-            raise DistokError(f"{path} is a safetensors file but not a DisTok concept; give one that 'distok create' wrote")
+            raise DistokError(
+                f"{path} is a safetensors file but not a DisTok concept; give one that 'distok create' wrote, "
+                f"or try 'distok import {path}'"
+            )
+        return cls.from_json(metadata[METADATA_KEY], vectors, path)
+
+    @classmethod
+    def from_json(cls, text: str, vectors: Mapping[str, Tensor], path: str | Path, exported: bool = False) -> "Concept":
+        """Return the concept that :meth:`describe` described as JSON, with its vectors.
+
+        Args:
+            path: the file it is from, for messages.
+            exported: whether the file was exported for other tools, not saved.
+
+        Raises:
+            DistokError: it is no such description, or of a newer format, or of the other kind of file.
+        """
         try:
-            said = json.loads(metadata[METADATA_KEY])
+            said = json.loads(text)
             if not isinstance(said, dict) or said["format"] > FORMAT:
                 raise DistokError(f"{path} is of a newer format than this version reads ({FORMAT}); upgrade distok")
-            if "export" in said:
+            if "export" in said and not exported:
                 raise DistokError(f"{path} was exported for other tools; turn it back into a concept with 'distok import {path}'")
-            return cls.from_description(said, vectors)
+            mix, z = said["distribution"], said["z"]
+            if z is not None and not all(math.isfinite(value) for value in z):
+                raise ValueError("z is not finite")
+            return cls(said["name"], vectors, mix and Distribution.from_mapping(mix), z and tuple(z), said["provenance"])
         except DistokError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -98,6 +98,8 @@ def run(
     steps: int | None = None,
     device: str = "cpu",
     callback: Report | None = None,
+    dtype: str = "auto",
+    offload: str = "auto",
 ) -> dict[str, tuple[Table, ...]]:
     """Run a suite, or "all" of them but the ablation, and write tables, figures and pictures into ``out``.
 
@@ -115,6 +117,7 @@ def run(
         steps: for the ablation, training steps in place of the model's own.
         device: cpu or cuda.
         callback: told (stage, done, total).
+        dtype, offload: as in :func:`distok.open`.
 
     Returns:
         The tables of each suite that ran.
@@ -136,8 +139,9 @@ def run(
     if not chosen and "world" not in tables:
         raise DistokError("the suite 'world' measures the Menagerie alone; leave --backend out, or choose another suite")
     if chosen:
-        bench = open_bench(out, backend, model, labeler, evaluator, device, callback)
+        bench = open_bench(out, backend, model, labeler, evaluator, device, callback, dtype, offload)
         given = {"--backend": backend, "--model": model, "--labeler": labeler, "--device": device}
+        given |= {"--dtype": dtype, "--offload": offload}
         options = tuple(word for flag, value in given.items() if value is not None for word in (flag, str(value)))
         job = Job(out, seeds, cases, None if bank is None else Path(bank), steps, options, callback)
         for name in chosen:
@@ -155,6 +159,8 @@ def open_bench(
     evaluator: str | Path | None = None,
     device: str = "cpu",
     callback: Report | None = None,
+    dtype: str = "auto",
+    offload: str = "auto",
 ) -> Bench:
     """Open all that a suite needs; see :func:`run`."""
     import distok
@@ -171,7 +177,7 @@ def open_bench(
         from distok.menagerie.evaluator import Evaluator
 
         ruler = Evaluator.load(evaluator).to(device)
-    creator = distok.open(backend, model, labeler, device)
+    creator = distok.open(backend, model, labeler, device, dtype=dtype, offload=offload)
     rulers = Rulers(creator.names, creator.labeler, ruler)
     darkroom = Darkroom(creator.backend, out / "pictures", callback)
     return Bench(creator.backend, creator.model, rulers, darkroom, creator.label)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float
 from torch import Tensor
 
+from distok.errors import DistokError
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 class Labeler(ABC):
     """A vision-language model that says how much of each named class it sees in a picture."""
+
+    source: str | None = None  # the folder, file or id that it was opened from
 
     @property
     @abstractmethod
@@ -41,3 +45,23 @@ class Labeler(ABC):
         from distok.distribution import Distribution
 
         return [Distribution.from_vector(names, row) for row in self.probabilities(pictures, names).double().cpu().numpy()]
+
+    def tempered(self, factor: float) -> "Labeler":
+        """A labeler that reads p^(1 / factor), normalised: flatter than this one for a factor above 1, sharper below.
+
+        Raises:
+            DistokError: the factor is not a finite number above 0.
+        """
+        from distok.labelers.ensemble import EnsembleLabeler, Member
+
+        return EnsembleLabeler([Member(self, temperature=factor)])
+
+
+def check_request(pictures: "Sequence[Image.Image]", names: Sequence[str]) -> None:
+    """Check that there is something to read.
+
+    Raises:
+        DistokError: no names or no pictures.
+    """
+    if not pictures or not names:
+        raise DistokError(f"{len(pictures)} pictures and {len(names)} names; give at least one of each")

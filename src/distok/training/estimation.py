@@ -81,8 +81,11 @@ def read_back(
     prompt: str = "a photo of a {}",
     steps: int | None = None,
     guidance_scale: float | None = None,
+    size: int | None = None,
 ) -> Float[Tensor, "m k"]:
     """Render each token once per seed of its row in ``picture_seeds``, read every picture, and average the readings."""
+    if not len(tokens):
+        return torch.zeros(0, len(names))
     owners = [i for i, row in enumerate(picture_seeds) for _ in row]
     pictures = backend.render(
         [fill(prompt, i) for i in owners],
@@ -90,6 +93,7 @@ def read_back(
         seeds=[seed for row in picture_seeds for seed in row],
         steps=steps,
         guidance_scale=guidance_scale,
+        size=size,
     )
     readings = labeler.probabilities(pictures, names).float().cpu()
     sums = torch.zeros(len(tokens), len(names)).index_add_(0, torch.tensor(owners), readings)

@@ -1,4 +1,4 @@
-"""Everything about a training run that can be chosen, and the two presets."""
+"""Everything about a training run that can be chosen, and the presets."""
 
 import json
 from collections.abc import Iterable
@@ -54,6 +54,7 @@ class TrainSettings:
     estimate_count: int = 1  # concepts rendered and read at each; 0 turns rendering off
     estimate_renders: int = 1  # pictures per concept, whose readings are averaged
     estimate_steps: int | None = None  # denoising steps; None is the checkpoint's default
+    estimate_size: int | None = None  # pixels, square; None is the checkpoint's own
     estimate_from: str = "prior"  # latents from the prior (paper), from encoded random mixtures, or half and half
     estimate_active: int = 4  # most classes in a random mixture, estimated or fused
     estimate_jitter: float = 0.0  # noise on tokens, in units of the real tokens' spread; widens what the pool covers
@@ -88,9 +89,8 @@ class TrainSettings:
                 name, getattr(self, name) is None or _within(getattr(self, name), -1, 1), "a cosine, or none to calibrate"
             )
         self._require("novel_share", self.novel_share is None or _within(self.novel_share, 0, 1), "a number from 0 to 1, or none")
-        self._require(
-            "estimate_steps", self.estimate_steps is None or _is_whole(self, "estimate_steps"), "a whole number, or none"
-        )
+        for name in ("estimate_steps", "estimate_size"):
+            self._require(name, getattr(self, name) is None or _is_whole(self, name), "a whole number, or none")
         self._require("estimate_from", self.estimate_from in ESTIMATE_FROM, f"one of {', '.join(ESTIMATE_FROM)}")
         self._require("input_scale", self.input_scale in ("mean", "sum"), "mean or sum")
         self._require("start", self.start in ("random", "linear"), "random or linear")
@@ -162,6 +162,8 @@ def _within(value: object, low: float, high: float) -> bool:
 PRESETS: dict[str, TrainSettings] = {
     # As published: thresholds of CLIP-L, a pair as a sum, about 200 renders in all.
     "paper": TrainSettings(),
+    # As published, with the thresholds read off the text encoder at hand: for every pipeline but the paper's own base.
+    "calibrated": TrainSettings(epsilon_restrictive=None, epsilon_aesthetic=None),
     # For the shipped world, whose text encoder is not CLIP-L and where a picture costs milliseconds. It starts as the weighted
     # mean of tokens, in as many latents as 60 classes need, and learns from there, slower. Its encoder hears "photo of" as
     # loudly as a name, so q_r has the words of q_a: with "a c1 c2" fusion unlearns the photo, not the mean (docs/log.md).

@@ -28,6 +28,14 @@ class Tasks:
     def __len__(self) -> int:
         return self.fused + len(self.targets)
 
+    def part(self, every: slice) -> "Tasks":
+        """Those of the tasks whose place in the step's order is in ``every``: fused pairs, fused mixtures, consistencies."""
+        places = np.arange(len(self))[every]
+        pairs, fused = len(self.left), self.fused
+        paired = places[places < pairs]
+        mixed = places[(places >= pairs) & (places < fused)] - pairs
+        return Tasks(self.left[paired], self.right[paired], self.mixtures[mixed], self.targets[places[places >= fused] - fused])
+
     @property
     def fused(self) -> int:
         """How many are fusions."""

@@ -26,11 +26,13 @@ from distok.pool import ConceptPool
 from distok.training import checkpoint, estimation
 from distok.training.calibration import resolve
 from distok.training.estimation import Bank
+from distok.training.parallel import Processes
 from distok.training.settings import TrainSettings
 from distok.training.tasks import Tasks, allowed_pairs, draw, random_mixtures
 
 MODEL_FILE = "distok.safetensors"
 CACHED_PAIRS = 20_000  # known pairs whose constant E(q_r) is encoded once at the start; beyond it, each step encodes its own
+HEARD = 0.1  # a share below it is not named in q_r of a mixture: nobody could see it in a picture
 MEASURED = 4096  # random mixtures whose latents give the law that sampling goes through
 ENCODED = 256  # prompts per call of the text encoder outside the steps
 
@@ -77,6 +79,7 @@ class Trainer:
                 "the estimation bank was collected for other classes or another text encoder; collect one for these"
             )
         self.names, self.backend, self.labeler, self.bank, self.step = names, backend, labeler, bank, 0
+        self.processes = Processes.found()
         self.pairs = allowed_pairs(names, settings.held_out)
         self.settings, self.thresholds = resolve(settings, backend, names, self.pairs)
         tokens = backend.name_tokens(names)
@@ -100,10 +103,16 @@ class Trainer:
         while self.step < self.settings.steps:
             losses = self.advance()
             if self.step % self.settings.save_every == 0 or self.step == self.settings.steps:
-                self.save(out)
+                if self.processes.first:
+                    self.save(out)
+                self.processes.wait()
             if callback:
                 callback(self._progress(losses))
-        return self.finish().save(out / MODEL_FILE, self.provenance())
+        model = self.finish()
+        if self.processes.first:
+            model.save(out / MODEL_FILE, self.provenance())
+        self.processes.wait()
+        return out / MODEL_FILE
 
     def advance(self) -> Losses | None:
         """One optimiser step; None where there was nothing to do yet (fusion off and no concept admitted)."""
@@ -115,6 +124,7 @@ class Trainer:
             self.optimizer.param_groups[0]["lr"] = self.learning_rate()
             self.optimizer.zero_grad(set_to_none=True)
             losses.total.backward()
+            self.processes.add_gradients(self.model.parameters())
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
             self.optimizer.step()
             self._update_average()
@@ -123,32 +133,38 @@ class Trainer:
 
     def losses(self, tasks: Tasks) -> Losses:
         """mean over tasks of α·L_mix or β·L_cst, + γ·L_reg (paper, total loss), with one call of the text encoder."""
-        settings, pool = self.settings, self.pool
-        fused, n = tasks.fused, len(tasks)
-        mixtures = [self.model.pair(pool.tokens[tasks.left], pool.tokens[tasks.right])] if len(tasks.left) else []
-        if len(tasks.mixtures):
-            mixtures.append(torch.from_numpy(tasks.mixtures).to(pool.tokens) @ pool.known_tokens)
-        if len(tasks.targets):
-            mixtures.append(pool.distributions[tasks.targets] @ pool.known_tokens)
-        z = self.model.encode(torch.cat(mixtures))
-        features = self.backend.encode(self._adaptive[:n], self.model.decode(z))
-        zero = z.new_zeros(())
-        fusion = consistency = latent = zero
-        if fused:
-            caps = settings.epsilon_restrictive, settings.epsilon_aesthetic
-            fusion = fusion_loss(features[:fused], self.restrictive(tasks), self._style, *caps).mean()
-        if n > fused:
-            consistency = consistency_loss(features[fused:], pool.features[tasks.targets]).mean()
+        settings, n, mine = self.settings, len(tasks), tasks.part(self.processes.mine)
+        z = self.model.encode(self._inputs(tasks))
+        fusion = consistency = latent = z.new_zeros(())
+        if len(mine):
+            features = self.backend.encode(self._adaptive[: len(mine)], self.model.decode(z[self.processes.mine]))
+            if mine.fused:
+                caps = settings.epsilon_restrictive, settings.epsilon_aesthetic
+                fusion = fusion_loss(features[: mine.fused], self.restrictive(mine), self._style, *caps).sum()
+            if len(mine.targets):
+                consistency = consistency_loss(features[mine.fused :], self.pool.features[mine.targets]).sum()
         if settings.gamma and n > 1:
-            latent = latent_loss(z)
-        total = (settings.alpha * fused * fusion + settings.beta * (n - fused) * consistency) / n + settings.gamma * latent
-        return Losses(total, fusion.detach(), consistency.detach(), latent.detach())
+            latent = latent_loss(z) / self.processes.size
+        total = (settings.alpha * fusion + settings.beta * consistency) / n + settings.gamma * latent
+        fusion, consistency = fusion / max(tasks.fused, 1), consistency / max(len(tasks.targets), 1)
+        return Losses(total, *(self.processes.total(part.detach()) for part in (fusion, consistency, latent)))
+
+    def _inputs(self, tasks: Tasks) -> Float[Tensor, "n d"]:
+        """What each task gives to the encoder: a pair's two tokens, or the weighted mean of known ones."""
+        pool = self.pool
+        return torch.cat(
+            [
+                self.model.pair(pool.tokens[tasks.left], pool.tokens[tasks.right]),
+                torch.from_numpy(tasks.mixtures).to(pool.tokens) @ pool.known_tokens,
+                pool.distributions[tasks.targets] @ pool.known_tokens,
+            ]
+        )
 
     @torch.no_grad()
     def restrictive(self, tasks: Tasks) -> Float[Tensor, "f e"]:
         """E(q_r) of each fusion: cached for two known classes, encoded here for mixtures and where an admitted one takes part.
 
-        That of a mixture names all of its classes, the heaviest first.
+        That of a mixture names its classes, the heaviest first.
         """
         pairs = list(zip(tasks.left.tolist(), tasks.right.tolist(), strict=True))
         missing = [pair for pair in pairs if pair not in self._restrictive]
@@ -180,10 +196,13 @@ class Trainer:
                 for i in range(len(rendered))
             ]
             with _threads(settings.render_threads):
+                mine = self.processes.mine
                 read = estimation.read_back(
-                    self.backend, self.labeler, self.names, rendered,
-                    picture_seeds=numbers, prompt=settings.adaptive_prompt, steps=settings.estimate_steps,
+                    self.backend, self.labeler, self.names, rendered[mine],
+                    picture_seeds=numbers[mine], prompt=settings.adaptive_prompt,
+                    steps=settings.estimate_steps, size=settings.estimate_size,
                 )  # fmt: skip
+            read = self.processes.gather(read, len(rendered))
             tokens, distributions = torch.cat([tokens, rendered]), torch.cat([distributions, read.to(tokens)])
         novel = self.pool.passes(distributions)
         if not novel.any():
@@ -298,7 +317,8 @@ class Trainer:
 
     def _named(self, weights: Float[np.ndarray, " k"]) -> str:
         """The prompt q_r of a mixture of known classes."""
-        names = [self.names[i] for i in np.argsort(-weights, kind="stable") if weights[i] > 0]
+        order = np.argsort(-weights, kind="stable")
+        names = [self.names[i] for rank, i in enumerate(order) if rank < 2 or weights[i] >= HEARD]
         return self.settings.restrictive_prompt.format(" ".join(names[:-1]), names[-1])
 
     def _from_bank(self, event: int) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m k"]]:

@@ -1,0 +1,90 @@
+"""The parts of a labeler's checkpoint folder: model, tokenizer, image processor. None of them needs torchvision."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distok import pretrained
+from distok.errors import DistokError
+
+TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("spiece.model",), ("vocab.json", "merges.txt"))
+IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+PRECISIONS = ("float32", "float16", "bfloat16")
+
+
+def precision(dtype: "str | torch.dtype | None", device: str) -> torch.dtype:
+    """The type that the weights are loaded as: single precision unless a GPU is told otherwise.
+
+    Raises:
+        DistokError: no such precision, or half precision on the CPU.
+    """
+    name = str(dtype or "float32").removeprefix("torch.")
+    if name not in PRECISIONS:
+        raise DistokError(f"the labeler's dtype is {name!r}; choose one of {', '.join(PRECISIONS)}")
+    if name != "float32" and device == "cpu":
+        raise DistokError(f"the labeler's dtype is {name!r}, but on the CPU labelers read in float32; leave it out or use a GPU")
+    return getattr(torch, name)  # type: ignore[no-any-return]
+
+
+def load_model(folder: Path, model_class: str, device: str, dtype: torch.dtype) -> Any:
+    """A transformers model in evaluation mode, from safetensors only.
+
+    Raises:
+        DistokError: the weights are missing, pickled only or corrupt, or do not fill the model.
+    """
+    pretrained.check_weights(folder)
+    with pretrained.loading(folder):
+        import transformers
+
+        model, info = getattr(transformers, model_class).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
+        )
+    missing = sorted(info["missing_keys"])
+    if missing:  # transformers would leave these at random and only warn
+        raise DistokError(
+            f"{folder} lacks {len(missing)} weights of a {model_class}, {missing[0]} among them; give a checkpoint of that class"
+        )
+    return model.eval().requires_grad_(False).to(device)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer. Looked for first: without its files some classes load an empty vocabulary and say nothing.
+
+    Raises:
+        DistokError: its files are missing or corrupt.
+    """
+    if not any(all((folder / name).is_file() for name in files) for files in TOKENIZERS):
+        raise DistokError(f"{folder} holds no tokenizer ({_either(TOKENIZERS)}); copy the checkpoint again")
+    with pretrained.loading(folder):
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def load_image_processor(folder: Path) -> Any:
+    """The folder's image processor.
+
+    Raises:
+        DistokError: its file is missing or corrupt.
+    """
+    if not any((folder / name).is_file() for name in IMAGE_PROCESSORS):
+        raise DistokError(f"{folder} holds no image processor ({' or '.join(IMAGE_PROCESSORS)}); copy the checkpoint again")
+    with pretrained.loading(folder):
+        from transformers import AutoImageProcessor
+
+        return AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+
+
+def hash_of(model: torch.nn.Module, settings: str) -> str:
+    """A short hash of the settings and of every weight."""
+    digest = hashlib.blake2b(settings.encode(), digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _either(choices: tuple[tuple[str, ...], ...]) -> str:
+    return " or ".join(" with ".join(files) for files in choices)
