@@ -31,12 +31,10 @@ def trainer(backend, labeler, **changes):
 def test_thresholds_are_read_off_the_encoder(backend, labeler):
     pairs, words = allowed_pairs(NAMES, ()), {"restrictive_prompt": "a {} {}"}
     found = calibrate(backend, NAMES, short(**words), pairs)
-    classes = backend.encode([f"a photo of a {name}" for name in NAMES])
-    assert found.epsilon_aesthetic == pytest.approx(
-        (classes @ backend.encode(["a photo of a cute pet"])[0]).mean().item(), abs=1e-4
-    )
     worded = backend.encode([f"a photo of a {NAMES[i]} {NAMES[j]}" for i, j in pairs])
     meant = backend.encode([f"a {NAMES[i]} {NAMES[j]}" for i, j in pairs])
+    generic = meant @ backend.encode(["a photo of a cute pet"])[0]
+    assert (generic <= found.epsilon_aesthetic).float().mean().item() == pytest.approx(0.1, abs=0.07)
     assert ((worded * meant).sum(1) <= found.epsilon_restrictive).float().mean().item() == pytest.approx(0.9, abs=0.07)
     built = Trainer(short(epsilon_aesthetic=0.5, **words), backend, labeler, NAMES)
     assert built.settings.epsilon_aesthetic == 0.5

@@ -8,7 +8,9 @@ os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import json
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -33,7 +35,21 @@ def tokenizer(length: int = 16) -> CLIPTokenizer:
             vocabulary.setdefault(grown, len(vocabulary))
     for special in ("<|startoftext|>", "<|endoftext|>"):
         vocabulary[special] = len(vocabulary)
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length, pad_token="<|endoftext|>")
+    return byte_pair_tokenizer(CLIPTokenizer, vocabulary, merges, model_max_length=length, pad_token="<|endoftext|>")
+
+
+def byte_pair_tokenizer(cls: Any, vocabulary: dict[str, int], merges: list[tuple[str, str]], **options: Any) -> Any:
+    """A tokenizer of a byte-pair class, from the two files that every release of transformers reads."""
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    return tokenizer_of_files(cls, {"vocab.json": json.dumps(vocabulary), "merges.txt": "\n".join(lines) + "\n"}, **options)
+
+
+def tokenizer_of_files(cls: Any, files: dict[str, str], **options: Any) -> Any:
+    """A tokenizer from the text of its files: constructors take other arguments in transformers 4 than in 5."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        return cls.from_pretrained(folder, **options)
 
 
 def text_config(tokens: CLIPTokenizer, width: int = WIDTH, layers: int = 2, length: int = 16, **changes: object) -> dict:

@@ -32,7 +32,7 @@ def save_blip(folder: Path, task: str) -> Path:
     }  # fmt: skip
     vision = {**TOWER, "image_size": SIDE, "patch_size": 8, "initializer_range": 0.3}
     config = BlipConfig(text_config=text, vision_config=vision, projection_dim=16, image_text_hidden_size=16)
-    tokens = BertTokenizer(vocab={word: i for i, word in enumerate(BERT)}, model_max_length=32)
+    tokens = tiny.tokenizer_of_files(BertTokenizer, {"vocab.txt": "\n".join(BERT)}, model_max_length=32)
     model = _random(lambda: {"vqa": BlipForQuestionAnswering, "itm": BlipForImageTextRetrieval}[task](config))
     if task == "itm":
         model.itm_head.weight.data.mul_(30)

@@ -85,7 +85,7 @@ def bert() -> object:
     """A BERT tokenizer with one id for each of BERT_WORDS."""
     from transformers import BertTokenizer
 
-    return BertTokenizer(vocab={word: i for i, word in enumerate(BERT_WORDS)}, bos_token="[DEC]", model_max_length=64)
+    return tiny.tokenizer_of_files(BertTokenizer, {"vocab.txt": "\n".join(BERT_WORDS)}, bos_token="[DEC]", model_max_length=64)
 
 
 def save_blip_vqa(folder: Path, seed: int = 0, cls: str = "BlipForQuestionAnswering") -> Path:

@@ -93,6 +93,11 @@ class Backend(ABC):
     def hash(self) -> str:
         """A short hash of the text encoders' weights: tokens of one hash mean the same to another pipeline of that hash."""
 
+    @property
+    @abstractmethod
+    def pipeline_hash(self) -> str:
+        """A short hash of the whole pipeline: pictures of one hash are the same pictures."""
+
     @abstractmethod
     def name_tokens(self, names: Sequence[str]) -> Float[Tensor, "b d"]:
         """The input token of each name: for each encoder the mean of its pieces' embeddings.

@@ -39,6 +39,13 @@ class Encoded:
     mask: Int[Tensor, "b l"]
 
 
+def update(digest: "hashlib.blake2b", module: torch.nn.Module, prefix: str = "") -> None:
+    """Add a module's weights to a hash."""
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{prefix}{name}".encode())
+        digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+
+
 class TextEncoder:
     """A frozen view of a text encoder. Its module, tokenizer and flags stay the pipeline's own; only the view is spliced.
 
@@ -70,12 +77,6 @@ class TextEncoder:
     def width(self) -> int:
         """d, the width of an input embedding."""
         return int(self.table.embedding_dim)
-
-    def update(self, digest: "hashlib.blake2b") -> None:
-        """Add the weights to a hash."""
-        for name, tensor in sorted(self.module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
 
     @torch.no_grad()
     def name_tokens(self, names: Sequence[str]) -> Float[Tensor, "b d"]:

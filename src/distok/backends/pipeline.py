@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distok.backends.base import Backend, Condition, RenderDefaults
-from distok.backends.encoder import TextEncoder
+from distok.backends.encoder import TextEncoder, update
 from distok.backends.loading import load_pipeline
 from distok.errors import DistokError
 
@@ -65,7 +65,18 @@ class DiffusersBackend(Backend):
         """A short hash of the text encoders' weights."""
         digest = hashlib.blake2b(digest_size=8)
         for encoder in self.encoders.values():
-            encoder.update(digest)
+            update(digest, encoder.module)
+        return digest.hexdigest()
+
+    @cached_property
+    def pipeline_hash(self) -> str:
+        """A short hash of all that turns a condition into a picture: every module's weights, the sampler, the defaults."""
+        digest = hashlib.blake2b(repr(self.defaults).encode(), digest_size=8)
+        for name, part in sorted(self.pipe.components.items()):
+            if isinstance(part, torch.nn.Module):
+                update(digest, part, f"{name}.")
+            elif name.endswith("scheduler"):
+                digest.update(repr(sorted(part.config.items())).encode())
         return digest.hexdigest()
 
     def name_tokens(self, names: Sequence[str]) -> Float[Tensor, "b d"]:

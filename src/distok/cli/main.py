@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from distok.cli import backends, create, demo, doctor, evaluate, explore, export, import_, read, score, train, world
+from distok.cli import backends, create, demo, doctor, evaluate, explore, export, import_, judge, read, score, study, train, world
 from distok.errors import DistokError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -22,6 +22,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("backends")(backends.backends)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
+app.add_typer(judge.app, name="judge")
+app.add_typer(study.app, name="study")
 app.add_typer(world.app, name="world")
 
 

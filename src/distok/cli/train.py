@@ -23,6 +23,9 @@ def train(
     collect: Annotated[
         int, typer.Option("--collect", min=0, help="First render and read this many tokens, into OUT/bank.safetensors.")
     ] = 0,
+    collect_from: Annotated[
+        Path | None, typer.Option("--collect-from", help="Tokens that this model makes, in place of weighted means.")
+    ] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="Any training setting, as in --set latent_dim=32.")] = None,
     device: options.Device = "cpu",
     dtype: options.Dtype = "auto",
@@ -55,7 +58,7 @@ def train(
         settings = training.preset(preset, **(_held_out(names) if backend is None else {}) | values)
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
     if collect:
-        bank = _collect(bank or out / "bank.safetensors", collect, opened, reader, names, settings)
+        bank = _collect(bank or out / "bank.safetensors", collect, opened, reader, names, settings, collect_from)
     with output.progress("training") as bar:
 
         def report(state: dict[str, float]) -> None:
@@ -75,14 +78,23 @@ def _held_out(names: tuple[str, ...]) -> dict[str, Any]:
     return {"held_out": [pair for pair in splits().held_out_pairs if set(pair) <= set(names)]}
 
 
-def _collect(bank: Path, count: int, backend: Any, labeler: Any, names: tuple[str, ...], settings: Any) -> Path:
+def _collect(
+    bank: Path, count: int, backend: Any, labeler: Any, names: tuple[str, ...], settings: Any, model: Path | None
+) -> Path:
     """Render and read mixtures of the known tokens ahead of time; a bank that is there is only finished."""
     from distok import training
     from distok.cli import output
+    from distok.model import DisTok
 
     pairs = training.allowed_pairs(names, settings.held_out)
     tokens = training.mixture_tokens(
-        backend.name_tokens(names), pairs, count, seed=settings.seed, jitter=settings.estimate_jitter
+        backend.name_tokens(names),
+        pairs,
+        count,
+        seed=settings.seed,
+        active=settings.estimate_active,
+        jitter=settings.estimate_jitter,
+        model=None if model is None else DisTok.load(model),
     )
     with output.progress("reading pictures") as bar:
         training.collect(

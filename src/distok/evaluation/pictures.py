@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -58,7 +58,7 @@ class Darkroom:
 
     def __init__(self, backend: Backend, folder: Path | None = None, callback: Report | None = None) -> None:
         self.backend, self.folder, self.callback = backend, folder, callback
-        self._base = _fingerprint(backend) if folder else b""
+        self._base = backend.pipeline_hash.encode() if folder else b""
         self.rendered = 0
 
     def develop(self, stage: str, shots: Sequence[Shot]) -> "list[Image.Image]":
@@ -120,17 +120,3 @@ def _open(path: Path) -> "Image.Image | None":
         return Image.open(path).convert("RGB")
     except (OSError, SyntaxError):
         return None  # damaged: it is rendered again
-
-
-def _fingerprint(backend: Backend) -> bytes:
-    """A hash of all that turns a prompt into a picture: every module's weights, the sampler, the defaults."""
-    digest = hashlib.blake2b(repr(getattr(backend, "defaults", None)).encode(), digest_size=16)
-    parts: dict[str, Any] = backend.pipe.components
-    for name, part in sorted(parts.items()):
-        if isinstance(part, torch.nn.Module):
-            for key, tensor in sorted(part.state_dict().items()):
-                digest.update(f"{name}.{key}".encode())
-                digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
-        elif name == "scheduler":
-            digest.update(repr(sorted(part.config.items())).encode())
-    return digest.digest()

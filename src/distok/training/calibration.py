@@ -10,9 +10,10 @@ from jaxtyping import Int
 from distok import seeds
 from distok.backends import Backend
 from distok.training.settings import TrainSettings
+from distok.training.tasks import random_mixtures, said
 
 PAIRS = 256  # pairs sampled for the quantile; more move it by less than 0.01
-QUANTILE = 0.9
+HIGH, LOW = 0.9, 0.1  # quantiles
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,28 @@ def calibrate(backend: Backend, names: Sequence[str], settings: TrainSettings, p
     """Read both thresholds off the encoder's own cosines.
 
     ε₁ is the 0.9 quantile, over fusable pairs, of cos(q_a worded as "a photo of a c1 c2", q_r = "a c1 c2"): what the best of
-    words would reach, so that a token is not pushed further than a perfect paraphrase. ε₂ is the mean cosine of "a photo of a
-    c" to q_s over the classes: as close to the generic picture as known classes are, and no closer.
+    words would reach, so that a token is not pushed further than a perfect paraphrase. ε₂ is the 0.1 quantile, over what
+    fusion is asked for, of cos(q_r, q_s): a token as close to the generic picture as the words themselves are is close enough.
+    With the mean over single classes in its place, which is higher, the generic picture pulls on nearly every mixture, and
+    harder the better it is fused (docs/log.md).
     """
-    chosen = pairs[seeds.rng(settings.seed, "calibration").permutation(len(pairs))[:PAIRS]]
+    rng = seeds.rng(settings.seed, "calibration")
+    chosen = pairs[rng.permutation(len(pairs))[:PAIRS]]
     worded = [(names[i], names[j]) for i, j in chosen]
-    said = backend.encode([settings.adaptive_prompt.format(f"{a} {b}") for a, b in worded])
+    aloud = backend.encode([settings.adaptive_prompt.format(f"{a} {b}") for a, b in worded])
     meant = backend.encode([settings.restrictive_prompt.format(a, b) for a, b in worded])
-    classes = backend.encode([settings.adaptive_prompt.format(name) for name in names])
+    restrictive = float((aloud * meant).sum(-1).double().quantile(HIGH))
+    what = f"{len(chosen)} pairs"
+    if settings.mixture_share:
+        drawn = random_mixtures(rng, PAIRS, len(names), settings.estimate_active, pairs)
+        meant = torch.cat([meant, backend.encode([said(settings, names, weights) for weights in drawn])])
+        what += f" and {PAIRS} mixtures"
     style = backend.encode([settings.aesthetic_prompt])
-    restrictive = float((said * meant).sum(-1).double().quantile(QUANTILE))
-    aesthetic = float((classes @ style.T).double().mean())
+    aesthetic = float((meant @ style.T).double().quantile(LOW))
     how = (
-        f"epsilon_restrictive = {QUANTILE} quantile of the cosines of '{settings.adaptive_prompt.format('c1 c2')}' with "
-        f"'{settings.restrictive_prompt.format('c1', 'c2')}' over {len(chosen)} pairs; epsilon_aesthetic = mean cosine of "
-        f"'{settings.adaptive_prompt.format('c')}' with '{settings.aesthetic_prompt}' over {len(names)} classes"
+        f"epsilon_restrictive = {HIGH} quantile of the cosines of '{settings.adaptive_prompt.format('c1 c2')}' with "
+        f"'{settings.restrictive_prompt.format('c1', 'c2')}' over {len(chosen)} pairs; epsilon_aesthetic = {LOW} quantile of "
+        f"those of the latter with '{settings.aesthetic_prompt}' over {what}"
     )
     # Four digits: the last bits of a cosine depend on the machine, and a run must find its own settings again on another.
     return Calibration(round(min(restrictive, 1.0), 4), round(max(min(aesthetic, 1.0), -1.0), 4), how)

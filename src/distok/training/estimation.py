@@ -57,10 +57,12 @@ def mixture_tokens(
     seed: int = 0,
     active: int = 4,
     jitter: float = 0.1,
+    model: DisTok | None = None,
 ) -> Float[Tensor, "m d"]:
-    """Weighted means of known tokens with some noise: tokens for a bank that depends on no trained model.
+    """Tokens of random mixtures, with some noise, for a bank: weighted means of known tokens, or what a model makes of those.
 
     Args:
+        model: an earlier model; its tokens lie where a better one will look for its own, and those of means do not.
         pairs: the pairs that two-class mixtures may use, from :func:`distok.training.tasks.allowed_pairs`.
         active: most classes in a mixture.
         jitter: noise in units of the known tokens' spread, so that the bank covers their surroundings too.
@@ -68,7 +70,11 @@ def mixture_tokens(
     rng = seeds.rng(seed, "bank tokens")
     mixtures = torch.from_numpy(random_mixtures(rng, count, len(known_tokens), active, pairs)).to(known_tokens)
     noise = torch.from_numpy(rng.standard_normal((count, known_tokens.shape[1])).astype(np.float32)).to(known_tokens)
-    return mixtures @ known_tokens + jitter * known_tokens.std(0) * noise
+    means = mixtures @ known_tokens
+    if model is None:
+        return means + jitter * known_tokens.std(0) * noise
+    with torch.no_grad():
+        return model(means) + jitter * model.token_scale * noise
 
 
 def read_back(
@@ -156,10 +162,11 @@ def collect(
     Raises:
         DistokError: ``path`` holds a bank made with other arguments.
     """
-    path, tokens = Path(path), tokens.detach().cpu().float()
+    path, tokens, own = Path(path), tokens.detach().cpu().float(), backend.defaults
     record = {
-        "backend": backend.hash, "labeler": labeler.hash, "prompt": prompt, "seed": seed,
-        "renders": renders, "steps": steps, "guidance_scale": guidance_scale, "tokens": _digest("", tokens),
+        "backend": backend.hash, "pipeline": backend.pipeline_hash, "labeler": labeler.hash, "prompt": prompt, "seed": seed,
+        "renders": renders, "steps": own.steps if steps is None else steps, "tokens": _digest("", tokens),
+        "guidance_scale": own.guidance_scale if guidance_scale is None else guidance_scale, "size": own.size,
     }  # fmt: skip
     distributions = torch.empty(0, len(names))
     if path.exists():

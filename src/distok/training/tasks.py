@@ -15,6 +15,8 @@ from distok import seeds
 from distok.errors import DistokError
 from distok.training.settings import TrainSettings
 
+HEARD = 0.1  # a smaller share of a mixture is not named in its q_r: nobody could see it in a picture
+
 
 @dataclass(frozen=True)
 class Tasks:
@@ -98,6 +100,13 @@ def random_mixtures(
         members = pairs[rng.integers(len(pairs))] if active == 2 and pairs is not None else rng.permutation(classes)[:active]
         row[members] = rng.dirichlet(np.full(active, 16.0 ** rng.random()))
     return mixtures
+
+
+def said(settings: TrainSettings, names: Sequence[str], weights: Float[np.ndarray, " k"]) -> str:
+    """The prompt q_r of a mixture of known classes: those with a share of at least ``HEARD``, two or more, the heaviest first."""
+    order = np.argsort(-weights, kind="stable")
+    heard = [names[i] for rank, i in enumerate(order) if rank < 2 or weights[i] >= HEARD]
+    return settings.restrictive_prompt.format(" ".join(heard[:-1]), heard[-1])
 
 
 def _draw_pair(rng: np.random.Generator, pairs: np.ndarray, known: int, admitted: int, share: float) -> tuple[int, int]:

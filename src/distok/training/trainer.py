@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -28,11 +27,10 @@ from distok.training.calibration import resolve
 from distok.training.estimation import Bank
 from distok.training.parallel import Processes
 from distok.training.settings import TrainSettings
-from distok.training.tasks import Tasks, allowed_pairs, draw, random_mixtures
+from distok.training.tasks import Tasks, allowed_pairs, draw, random_mixtures, said
 
 MODEL_FILE = "distok.safetensors"
 CACHED_PAIRS = 20_000  # known pairs whose constant E(q_r) is encoded once at the start; beyond it, each step encodes its own
-HEARD = 0.1  # a share below it is not named in q_r of a mixture: nobody could see it in a picture
 MEASURED = 4096  # random mixtures whose latents give the law that sampling goes through
 ENCODED = 256  # prompts per call of the text encoder outside the steps
 
@@ -173,7 +171,7 @@ class Trainer:
             fresh = dict(zip(missing, self.backend.encode(prompts, self.pool.tokens[used] if used else None), strict=True))
         features = [self._restrictive[pair] if pair in self._restrictive else fresh[pair] for pair in pairs]
         if len(tasks.mixtures):
-            features += list(self.backend.encode([self._named(weights) for weights in tasks.mixtures]))
+            features += list(self.backend.encode([said(self.settings, self.names, weights) for weights in tasks.mixtures]))
         return torch.stack(features)
 
     @torch.no_grad()
@@ -314,12 +312,6 @@ class Trainer:
         used = sorted({i for pair in pairs for i in pair if i >= self.pool.known})
         word = {**dict(enumerate(self.names)), **{concept: slot(row) for row, concept in enumerate(used)}}
         return [self.settings.restrictive_prompt.format(word[i], word[j]) for i, j in pairs], used
-
-    def _named(self, weights: Float[np.ndarray, " k"]) -> str:
-        """The prompt q_r of a mixture of known classes."""
-        order = np.argsort(-weights, kind="stable")
-        names = [self.names[i] for rank, i in enumerate(order) if rank < 2 or weights[i] >= HEARD]
-        return self.settings.restrictive_prompt.format(" ".join(names[:-1]), names[-1])
 
     def _from_bank(self, event: int) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m k"]]:
         count = self.settings.bank_count

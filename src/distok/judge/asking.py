@@ -1,0 +1,172 @@
+"""Many questions to one endpoint: what is already answered, what the rest would cost, and asking it, resumably."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from distok import seeds
+from distok.errors import DistokError
+from distok.judge.cache import Answer, Cache, key_of
+from distok.judge.client import Client, DownError
+from distok.judge.items import Shown
+from distok.judge.prompts import JSON_WANTED, Messages, clarifying_messages, with_pictures
+from distok.judge.settings import Endpoint
+from distok.judge.validation import NonsenseError
+
+Progress = Callable[[int, int], None]
+GRACE = 2.0  # seconds for what is being written when a run is stopped
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One thing to ask.
+
+    Attributes:
+        messages: the conversation, with the pictures' names in their place.
+        pictures: shown in it.
+        parse: text to a JSON-able value; raises NonsenseError.
+        repeat: its number among equal questions.
+        about: for people who read the cache; is not sent.
+        wanted: the kind of answer, in words, for asking again.
+    """
+
+    messages: Messages
+    pictures: Sequence[Shown]
+    parse: Callable[[str | None], Any]
+    repeat: int
+    about: dict[str, Any]
+    wanted: str = JSON_WANTED
+
+
+class Desk:
+    """Questions, the answers already kept, and what is left to ask.
+
+    Args:
+        questions: all of them; equal ones share an answer.
+        endpoint: who answers.
+        cache: where answers are kept.
+        seed: of the order in which they are asked.
+        limit: ask at most so many now.
+        retry_missing: ask again what ended without a usable answer.
+    """
+
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        endpoint: Endpoint,
+        cache: Cache,
+        seed: int = 0,
+        limit: int | None = None,
+        retry_missing: bool = False,
+    ) -> None:
+        if limit is not None and limit < 0:
+            raise DistokError(f"limit is {limit}, but a number of questions of at least 0 is expected; correct it")
+        self.endpoint, self.cache = endpoint, cache
+        self.keys = [self._key(question) for question in questions]
+        distinct = dict(zip(self.keys, questions, strict=True))
+        self.kept = {key: answer for key in distinct if (answer := cache.get(key)) is not None}
+        again = {key for key, answer in self.kept.items() if answer.value is None} if retry_missing else set()
+        left = [key for key in distinct if key not in self.kept or key in again]
+        shuffled = [left[i] for i in seeds.rng(seed, "judge order").permutation(len(left))]
+        self.left = len(left)
+        self.now = [(key, distinct[key]) for key in shuffled[:limit]]
+        self.total = len(distinct)
+
+    def ask(self, callback: Progress | None = None) -> None:
+        """Ask what is to be asked now; every answer is kept as soon as it is there.
+
+        Raises:
+            DistokError: the endpoint cannot be used; says how much is kept. Run again to go on.
+        """
+        if not self.now:
+            return
+        client = Client(self.endpoint)
+        work: queue.SimpleQueue[tuple[str, Question]] = queue.SimpleQueue()
+        done: queue.SimpleQueue[tuple[str, Answer | BaseException]] = queue.SimpleQueue()
+        for job in self.now:
+            work.put(job)
+        # Daemons: Ctrl-C must not wait for an endpoint that hangs.
+        threads = [
+            threading.Thread(target=self._work, args=(client, work, done), daemon=True)
+            for _ in range(min(self.endpoint.concurrency, len(self.now)))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for count in range(1, len(self.now) + 1):
+                key, answer = done.get()
+                if isinstance(answer, DownError):
+                    raise DistokError(f"{answer}; {self._state()}")
+                if isinstance(answer, BaseException):
+                    raise answer
+                self.kept[key] = answer
+                if callback:
+                    callback(count, len(self.now))
+        finally:
+            client.stop.set()
+            ends = time.monotonic() + GRACE
+            for thread in threads:
+                thread.join(max(0.0, ends - time.monotonic()))
+
+    def answers(self) -> list[Answer | None]:
+        """One answer a question, in their order; None where it is not asked yet."""
+        return [self.kept.get(key) for key in self.keys]
+
+    def _work(self, client: Client, work: Any, done: Any) -> None:
+        while not client.stop.is_set():
+            try:
+                key, question = work.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                answer = converse(client, question)
+                self.cache.put(key, answer, {**question.about, "model": self.endpoint.model, "repeat": question.repeat})
+            except BaseException as error:  # handed to the thread that waits
+                done.put((key, error))
+                return
+            done.put((key, answer))
+
+    def _state(self) -> str:
+        return f"{len(self.kept)} of {self.total} answers are kept in {self.cache.folder}, run the same command again to go on"
+
+    def _key(self, question: Question) -> str:
+        endpoint = self.endpoint
+        return key_of(endpoint.body(question.messages), endpoint.base_url, question.repeat, endpoint.clarifications)
+
+    @cached_property
+    def text(self) -> int:
+        """Characters of text in what is to be asked now."""
+        return sum(_characters(question.messages) for _, question in self.now)
+
+
+def converse(client: Client, question: Question) -> Answer:
+    """Ask one question; an answer that is of no use is asked for again, with what is wrong with it, and then given up.
+
+    Raises:
+        DownError: the endpoint cannot be used.
+    """
+    asked = messages = with_pictures(question.messages, question.pictures)
+    tokens_in, tokens_out, reason = 0, 0, ""
+    for turn in range(1, client.endpoint.clarifications + 2):
+        reply = client.complete(messages)
+        tokens_in, tokens_out = tokens_in + reply.tokens_in, tokens_out + reply.tokens_out
+        if reply.text is None and reply.finish == "content_filter":
+            return Answer(None, "the endpoint's content filter refused it", tokens_in, tokens_out, turn)
+        try:
+            return Answer(question.parse(reply.text), "", tokens_in, tokens_out, turn)
+        except NonsenseError as error:
+            reason = f"{error}, and it was cut off" if reply.finish == "length" else str(error)
+        messages = [*asked, *clarifying_messages(reply.text, reason, question.wanted)]
+    return Answer(None, f"no usable answer: {reason}", tokens_in, tokens_out, client.endpoint.clarifications + 1)
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, str):
+        return 0 if value.startswith("picture:") else len(value)
+    if isinstance(value, dict):
+        return sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, list) else 0

@@ -1,0 +1,66 @@
+"""Answers kept on disk, one small file each, so that nothing is asked twice."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from distok.files import write_text
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the judge made of one question.
+
+    Attributes:
+        value: the validated answer, or None where there is none.
+        reason: why there is none.
+        tokens_in, tokens_out: paid for it, clarifications included; 0 where the endpoint does not count.
+        requests: exchanges it took.
+    """
+
+    value: Any
+    reason: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    requests: int = 0
+
+
+class Cache:
+    """A folder of answers under the hash of all that decides them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, key: str) -> Answer | None:
+        """The answer, or None where there is none that can be read."""
+        try:
+            record = json.loads(self._path(key).read_text(encoding="utf-8"))
+            return Answer(**record["answer"]) if record["version"] == VERSION else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # damaged or foreign: it is asked again
+
+    def put(self, key: str, answer: Answer, question: Mapping[str, Any]) -> None:
+        """Keep an answer; ``question`` is stored beside it for people to read."""
+        record = {"version": VERSION, "question": dict(question), "answer": asdict(answer)}
+        write_text(self._path(key), json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.json"
+
+
+def key_of(body: Mapping[str, Any], base_url: str, repeat: int, clarifications: int) -> str:
+    """A hash of all that decides an answer.
+
+    Args:
+        body: the request, with a hash of its pixels in the place of each picture: encoders differ between versions.
+        base_url: two endpoints may know different models by one name.
+        repeat: the number of the repeat.
+        clarifications: how often a useless answer is asked for again.
+    """
+    text = json.dumps([VERSION, base_url.rstrip("/"), repeat, clarifications, body], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

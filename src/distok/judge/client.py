@@ -1,0 +1,202 @@
+"""Talks to an OpenAI-compatible endpoint: time limits, retries with back-off, and plain words for faults."""
+
+import json
+import math
+import random
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from distok.errors import DistokError
+from distok.judge.settings import Endpoint
+
+if TYPE_CHECKING:
+    import requests
+
+LARGEST = 4 << 20  # bytes of an answer; a chat completion is far smaller
+PASSING = frozenset({408, 409, 425, 429})  # and all of 5xx: worth another attempt
+REFUSALS = frozenset({"content_policy_violation", "content_filter"})  # of one picture, not of our request
+
+
+class DownError(DistokError):
+    """The endpoint cannot be used now; what is answered so far stays."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: the text (None where the model refused), why it ended, and the tokens the endpoint counted."""
+
+    text: str | None
+    finish: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+class _FailedError(Exception):
+    """One attempt failed in a way that another may not."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class Client:
+    """Sends chat completions; may be used by several threads.
+
+    Args:
+        endpoint: where and how.
+
+    Raises:
+        DistokError: the key's variable is not set.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._key = endpoint.key()
+        self._mine = threading.local()
+        self._lock = threading.Lock()
+        self._open_from = 0.0  # monotonic; after "too many requests" every thread holds back
+        self.stop = threading.Event()  # set: no further attempts, waits end
+        self.sent = 0  # requests that left, for the record
+
+    def complete(self, messages: list[dict[str, Any]]) -> Reply:
+        """Send one request, again where the endpoint fails.
+
+        Raises:
+            DownError: it fails at every attempt, asks for too long a wait, refuses the request, or :attr:`stop` was set.
+        """
+        endpoint = self.endpoint
+        for attempt in range(1, endpoint.attempts + 1):
+            self._wait(self._open_from - time.monotonic())
+            try:
+                return self._attempt(messages)
+            except _FailedError as error:
+                last, wait = error, endpoint.backoff * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+            if last.wait is not None:
+                wait = max(last.wait, wait) if last.wait > 0 else wait
+                with self._lock:
+                    self._open_from = max(self._open_from, time.monotonic() + last.wait)
+            if attempt == endpoint.attempts:
+                break
+            if wait > endpoint.longest_wait:
+                raise DownError(f"{endpoint.url}: {last}, and the next attempt would be in {wait:.0f} s")
+            self._wait(wait)
+        tries = f"{endpoint.attempts} attempts" if endpoint.attempts > 1 else "1 attempt"
+        raise DownError(f"{endpoint.url} fails ({tries}; the last: {last})")
+
+    def _wait(self, seconds: float) -> None:
+        if self.stop.wait(max(0.0, seconds)):
+            raise DownError("stopped")
+
+    def _attempt(self, messages: list[dict[str, Any]]) -> Reply:
+        import requests
+
+        endpoint, session = self.endpoint, self._session()
+        self.sent += 1
+        ends = time.monotonic() + endpoint.timeout
+        try:
+            with session.post(
+                endpoint.url,
+                json=endpoint.body(messages),
+                timeout=(min(10.0, endpoint.timeout), endpoint.timeout),
+                auth=self._authorise,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = b""
+                for part in response.iter_content(1 << 16):
+                    body += part
+                    if len(body) > LARGEST:
+                        raise _FailedError("the answer is larger than any chat completion")
+                    if time.monotonic() > ends:
+                        raise _FailedError(f"no whole answer within {endpoint.timeout:g} s")
+                return self._read(response.status_code, response.headers, body)
+        except requests.Timeout:
+            raise _FailedError(f"no answer within {endpoint.timeout:g} s") from None
+        except (
+            requests.ConnectionError,
+            requests.exceptions.ChunkedEncodingError,
+            requests.exceptions.ContentDecodingError,
+        ) as error:
+            text = "timed out" if "timed out" in str(error).lower() else "no connection, or it broke off"
+            raise _FailedError(text) from None
+        except requests.RequestException as error:
+            raise DownError(f"{endpoint.url} cannot be asked ({type(error).__name__}: {error})") from None
+
+    def _session(self) -> "requests.Session":
+        if not hasattr(self._mine, "session"):
+            import requests
+
+            self._mine.session = requests.Session()
+        session: requests.Session = self._mine.session
+        return session
+
+    def _authorise(self, request: Any) -> Any:
+        """Set the key ourselves: a session would prefer what a ``.netrc`` says."""
+        if self._key is not None:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+    def _read(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+        if status in PASSING or status >= 500:
+            raise _FailedError(f"status {status}", _retry_after(headers.get("Retry-After")))
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            value = None
+        if status != 200:
+            return self._refused(status, value)
+        if value is None:
+            raise _FailedError("its answer is not JSON")
+        reply = _reply(value)
+        if reply is None:
+            raise _FailedError("its answer is not a chat completion")
+        return reply
+
+    def _refused(self, status: int, value: Any) -> Reply:
+        error = value.get("error") if isinstance(value, dict) else None
+        error = error if isinstance(error, dict) else {"message": error}
+        if error.get("code") in REFUSALS:
+            return Reply(None, "content_filter")
+        said = " ".join(str(error.get("message") or "no reason given").split())[:200]
+        if self._key:
+            said = said.replace(self._key, "…")
+        key = f"check {self.endpoint.key_variable}" if self.endpoint.key_variable else "give one with --key-variable"
+        what = {
+            401: f"refuses the key ({said}); {key}",
+            403: f"forbids this ({said}); check the key's rights",
+            404: f"knows no such address or model ({said}); check --base-url and --model",
+        }.get(status, f"refuses the request with status {status} ({said}); check the settings, see --extra")
+        raise DownError(f"{self.endpoint.url} {what}")
+
+
+def _reply(value: Any) -> Reply | None:
+    """The parts of a chat completion that matter; None where it is none."""
+    try:
+        choice = value["choices"][0]
+        text = choice["message"].get("content")
+        usage = value.get("usage") or {}
+        counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return None
+    if text is not None and not isinstance(text, str):
+        return None
+    tokens = [count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else 0 for count in counts]
+    return Reply(text, str(choice.get("finish_reason") or ""), *tokens)
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Seconds to wait, from a number or an HTTP date; None where nothing usable is said."""
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

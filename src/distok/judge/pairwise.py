@@ -1,0 +1,133 @@
+"""Two pictures of one case by two methods: which is better? Asked in both orders, so that a liking for one side cancels."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from distok import seeds
+from distok.judge import preference
+from distok.judge.asking import Desk, Question
+from distok.judge.cache import Answer
+from distok.judge.findings import Findings
+from distok.judge.items import Item, Shown, methods_of, show
+from distok.judge.preference import Vote
+from distok.judge.prompts import CHOICES, CRITERIA, OVERALL, comparing_messages
+from distok.judge.scoring import account, check_repeats, gaps
+from distok.judge.validation import parse_answer
+
+Match = tuple[Item, Item]
+
+
+def questions(
+    matches: Sequence[Match], repeats: int = 1, mirror: bool = True, seed: int = 0, size: int | None = None
+) -> list[Question]:
+    """Two questions a match and repeat, mirrored; only one, with the sides drawn by ``seed``, without ``mirror``.
+
+    Raises:
+        DistokError: no repeat, or a file is not a picture.
+    """
+    check_repeats(repeats)
+    shown: dict[Path, Shown] = {}
+    asked = []
+    for number, match in enumerate(matches):
+        for item in match:
+            if item.picture not in shown:
+                shown[item.picture] = show(item.picture, size)
+        for repeat, swapped in _plan(number, repeats, mirror, seed):
+            first, second = reversed(match) if swapped else match
+            pictures = (shown[first.picture], shown[second.picture])
+            about = {"case": first.case, "first": first.method, "second": second.method}
+            messages = comparing_messages(first, *pictures)
+            asked.append(Question(messages, pictures, partial(parse_answer, schema=CHOICES), repeat, about))
+    return asked
+
+
+def compare(matches: Sequence[Match], desk: Desk, repeats: int = 1, mirror: bool = True, seed: int = 0) -> Findings:
+    """Sum up the answers to :func:`questions` that ``desk`` holds.
+
+    The verdict on a match is for the picture chosen more often over both orders and all repeats, a tie where neither is.
+    Mirrored, an order without its mirror image is left out, so that a preference for a side cannot decide.
+    """
+    items = [item for match in matches for item in match]
+    methods, answers = methods_of(items), iter(desk.answers())
+    records: list[dict[str, Any]] = []
+    votes: dict[str, list[Vote]] = {name: [] for name in (*CRITERIA, OVERALL)}
+    for number, (a, b) in enumerate(matches):
+        given = [(repeat, swapped, next(answers)) for repeat, swapped in _plan(number, repeats, mirror, seed)]
+        records += [_record(a, b, swapped, repeat, answer) for repeat, swapped, answer in given]
+        for name, own in votes.items():
+            points = _points(given, name, mirror)
+            if points is not None:
+                own.append(Vote(a.method, b.method, (points > 0) - (points < 0), a.case))
+    figures: dict[str, Any] = {"criteria": {}, "repeats": repeats, "mirror": mirror, **account(desk), **_sides(records, mirror)}
+    for name, own in votes.items():
+        if own:
+            figures["criteria"][name] = {
+                "pairs": preference.pairs(own, methods),
+                "strengths": preference.strengths(own, methods, seed),
+            }
+    overall = figures["criteria"].get(OVERALL, {"pairs": [], "strengths": []})
+    tables = preference.tables(overall["pairs"], overall["strengths"], "Choices, all in all", f"cases. {_side_note(figures)}")
+    return Findings(figures, tables, records)
+
+
+def _plan(number: int, repeats: int, mirror: bool, seed: int) -> list[tuple[int, bool]]:
+    """(repeat, swapped) of every question about a match."""
+    plan = []
+    for repeat in range(repeats):
+        swapped = bool(seeds.derive(seed, "side", number, repeat) % 2)
+        plan += [(repeat, swapped), (repeat, not swapped)] if mirror else [(repeat, swapped)]
+    return plan
+
+
+def _points(given: Sequence[tuple[int, bool, Answer | None]], name: str, mirror: bool) -> int | None:
+    """How much more often the first item of a match was chosen than the second; None where nothing counts."""
+    by: dict[int, list[int]] = {}
+    for repeat, swapped, answer in given:
+        if answer is not None and answer.value is not None:
+            by.setdefault(repeat, []).append(_sign(answer.value[name], swapped))
+    whole = [signs for signs in by.values() if len(signs) == (2 if mirror else 1)]
+    return sum(map(sum, whole)) if whole else None
+
+
+def _sign(choice: str, swapped: bool) -> int:
+    return 0 if choice == "tie" else 1 if (choice == "first") != swapped else -1
+
+
+def _record(a: Item, b: Item, swapped: bool, repeat: int, answer: Answer | None) -> dict[str, Any]:
+    value = answer.value if answer is not None and answer.value is not None else {}
+    return {
+        "case": a.case,
+        "asked": a.asked,
+        "method": a.method,
+        "against": b.method,
+        "picture": str(a.picture),
+        "against_picture": str(b.picture),
+        "repeat": repeat,
+        "shown_first": (b if swapped else a).method,
+        **{name: {1: "method", -1: "against", 0: "tie"}[_sign(value[name], swapped)] if value else "" for name in CHOICES},
+        "missing": "not asked yet" if answer is None else answer.reason,
+    }
+
+
+def _sides(records: Sequence[dict[str, Any]], mirror: bool) -> dict[str, Any]:
+    """How often the picture shown first was chosen, of decided answers; and how often both orders agreed."""
+    decided = [record for record in records if record[OVERALL] in ("method", "against")]
+    first = sum((record["shown_first"] == record["method"]) == (record[OVERALL] == "method") for record in decided)
+    low, high = preference.wilson(first, len(decided))
+    bias = {"share": first / len(decided) if decided else None, "low": low, "high": high, "decided": len(decided)}
+    twins = list(zip(records[::2], records[1::2], strict=True)) if mirror else []
+    whole = [(x[OVERALL], y[OVERALL]) for x, y in twins if x[OVERALL] and y[OVERALL]]
+    agree = sum(x == y for x, y in whole) / len(whole) if whole else None
+    return {"first_side": bias, "orders_agree": agree}
+
+
+def _side_note(figures: dict[str, Any]) -> str:
+    bias, agree = figures["first_side"], figures["orders_agree"]
+    parts = [gaps(figures)]
+    if bias["share"] is not None:
+        parts.append(f"Shown first and chosen: {bias['share']:.0%} [{bias['low']:.0%}, {bias['high']:.0%}].")
+    if agree is not None:
+        parts.append(f"Both orders agree: {agree:.0%}.")
+    return " ".join(parts)

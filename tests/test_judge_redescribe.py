@@ -1,0 +1,224 @@
+"""The re-description test: picture, caption, picture again, with the real classes at tiny size and a real endpoint."""
+
+import csv
+import json
+import re
+
+import pytest
+import torch
+
+from distok import seeds
+from distok.distribution import Distribution, js, kl
+from distok.errors import DistokError
+from distok.judge.cache import Cache
+from distok.judge.items import Item
+from distok.judge.redescribe import BlipCaptioner, EndpointCaptioner, prompt_of, redescribe, summarise
+from distok.judge.settings import Endpoint as Settings
+from tests import edge, tiny
+from tests.judge_endpoint import Endpoint, Response, level
+
+MIXES = [Distribution.parse("cat=0.5, dog=0.5"), Distribution.parse("pig=0.7, snake=0.3")]
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]", *tiny.WORDS)
+
+
+class Says:
+    """A captioner that says what it is told."""
+
+    def __init__(self, *captions: str | None) -> None:
+        self.captions = list(captions)
+
+    def caption(self, pictures):
+        assert len(pictures) == len(self.captions)
+        return self.captions
+
+
+@pytest.fixture(scope="module")
+def blip_folder(tmp_path_factory):
+    """A tiny BLIP captioner with random weights, as a folder."""
+    from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipProcessor
+    from transformers.models.blip import BlipImageProcessor
+
+    folder = tmp_path_factory.mktemp("tiny") / "blip"
+    tower = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "initializer_range": 0.5,
+    }
+    text = {
+        **tower, "vocab_size": len(WORDS), "encoder_hidden_size": 32, "max_position_embeddings": 32, "projection_dim": 16,
+        "bos_token_id": 5, "pad_token_id": 0, "eos_token_id": 3, "sep_token_id": 3,
+    }  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        vision = {**tower, "image_size": 16, "patch_size": 8}
+        model = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision, projection_dim=16))
+    model.save_pretrained(folder)
+    tokens = BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}, model_max_length=32)
+    BlipProcessor(image_processor=BlipImageProcessor(size={"height": 16, "width": 16}), tokenizer=tokens).save_pretrained(folder)
+    return folder
+
+
+def render_seed(picture: int, render: int, seed: int = 0) -> int:
+    return seeds.derive(seed, "redescribe", picture, render) >> 32
+
+
+@pytest.fixture(scope="module")
+def pictures(backend):
+    return backend.render(["a photo of a cat dog", "a photo of a pig"], None, seeds=[render_seed(0, 0), render_seed(1, 0)])
+
+
+def test_every_figure_is_what_the_parts_say(pictures, backend, labeler):
+    said = Says("a red cat", "a cute snake")
+    found = redescribe(pictures, MIXES, said, backend, labeler, tiny.NAMES, renders=2, seed=5)
+    for i, (mix, caption, result) in enumerate(zip(MIXES, said.captions, found, strict=True)):
+        drawn = [backend.render([caption], None, seeds=[render_seed(i, j, 5)])[0] for j in range(2)]
+        want = mix.over(tiny.NAMES)
+        (first,) = labeler.probabilities([pictures[i]], tiny.NAMES).double().numpy()
+        again = labeler.probabilities(drawn, tiny.NAMES).double().numpy()
+        assert result.caption == caption
+        assert (result.kl_first, result.js_first) == pytest.approx((kl(want, first), js(want, first)), abs=1e-5)
+        assert result.kl_again == pytest.approx(sum(kl(want, row) for row in again) / 2, abs=0.02)
+        assert result.js_again == pytest.approx(sum(js(want, row) for row in again) / 2, abs=0.02)
+        assert result.again.over(tiny.NAMES) == pytest.approx(again.mean(0), abs=0.02)
+
+
+def test_words_that_lose_nothing_lose_nothing(pictures, backend, labeler):
+    """The prompt that a picture was drawn from, as its caption and with its seed, gives the same picture and the same mix."""
+    found = redescribe(pictures, MIXES, Says("a photo of a cat dog", "a photo of a pig"), backend, labeler, tiny.NAMES)
+    for result in found:
+        assert result.kl_again == pytest.approx(result.kl_first, abs=1e-4)
+        assert result.js_again == pytest.approx(result.js_first, abs=1e-5)
+        assert result.again.as_dict() == pytest.approx(result.first.as_dict(), abs=1e-4)
+
+
+def test_a_picture_without_a_caption_is_missing(pictures, backend, labeler, tmp_path):
+    found = redescribe(pictures, MIXES, Says(None, "a lion"), backend, labeler, tiny.NAMES)
+    assert (found[0].caption, found[0].again, found[0].kl_again, found[0].js_again) == (None, None, None, None)
+    assert found[0].kl_first > 0
+    items = [Item(tmp_path / f"{i}.png", "ours", str(i), str(mix)) for i, mix in enumerate(MIXES)]
+    summary = summarise(items, found)
+    entry = summary.figures["methods"]["ours"]
+    assert (entry["pictures"], entry["described"]) == (2, 1)
+    assert entry["kl_first"].mean == pytest.approx(found[1].kl_first)  # of the described one only: a paired comparison
+    assert entry["kl_loss"].mean == pytest.approx(found[1].kl_again - found[1].kl_first)
+    nothing = redescribe(pictures, MIXES, Says(None, None), backend, labeler, tiny.NAMES)
+    assert summarise(items, nothing).figures["methods"]["ours"]["kl_loss"] is None
+    assert "–" in summarise(items, nothing).tables[0].rows[0]
+
+
+def test_nothing_is_drawn_twice(pictures, backend, labeler, tmp_path, monkeypatch):
+    say = Says("a red cat", "a cute snake")
+    first = redescribe(pictures, MIXES, say, backend, labeler, tiny.NAMES, folder=tmp_path)
+    assert len(list(tmp_path.rglob("*.png"))) == 2
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("drawn again")
+
+    monkeypatch.setattr(type(backend), "render_pixels", refuse)
+    again = redescribe(pictures, MIXES, say, backend, labeler, tiny.NAMES, folder=tmp_path)
+    assert [r.kl_again for r in again] == pytest.approx([r.kl_again for r in first])
+
+
+def test_bad_input(pictures, backend, labeler):
+    with pytest.raises(DistokError, match="2 pictures and 1 mixes; give one mix a picture"):
+        redescribe(pictures, MIXES[:1], Says("a", "b"), backend, labeler, tiny.NAMES)
+    with pytest.raises(DistokError, match="renders is 0"):
+        redescribe(pictures, MIXES, Says("a", "b"), backend, labeler, tiny.NAMES, renders=0)
+    with pytest.raises(DistokError, match="class 'pig' is not among the 2 classes"):
+        redescribe(pictures, MIXES, Says("a", "b"), backend, labeler, ("cat", "dog"))
+
+
+def test_captions_are_plain_prompts():
+    assert prompt_of("a (red:1.9)  cat {} with <tcrt_0>\n[big] ears") == "a red:1.9 cat with tcrt_0 big ears"
+
+
+def test_blip_describes_each_picture_by_itself(blip_folder, pictures):
+    captioner = BlipCaptioner(blip_folder, max_tokens=6)
+    said = captioner.caption(pictures)
+    assert said == [captioner.caption([picture])[0] for picture in pictures]
+    assert captioner.caption(pictures[::-1]) == said[::-1]
+    for caption in said:
+        assert caption is None or set(caption.split()) <= set(WORDS)
+    assert any(said)
+
+
+def test_what_is_no_captioner(labeler_folder, tmp_path):
+    with pytest.raises(DistokError, match="holds CLIPModel, but a BlipForConditionalGeneration is expected"):
+        BlipCaptioner(labeler_folder)
+    with pytest.raises(DistokError, match="does not exist here"):
+        BlipCaptioner(tmp_path / "none")
+
+
+def describe(number, request):
+    return Response("a red cat" if level(request.pictures[0]) > 0 else "")
+
+
+def test_an_endpoint_describes_once(pictures, tmp_path):
+    with Endpoint(describe) as server:
+        settings = Settings(base_url=server.url, model="captioner", backoff=0.01)
+        said = EndpointCaptioner(settings, Cache(tmp_path)).caption([*pictures, pictures[0]])
+        assert (said, len(server.requests)) == (["a red cat"] * 3, 2)
+        assert EndpointCaptioner(settings, Cache(tmp_path)).caption(pictures) == ["a red cat"] * 2
+        assert len(server.requests) == 2
+        server.script = lambda number, request: Response("  ")
+        empty = EndpointCaptioner(settings, Cache(tmp_path / "2")).caption(pictures[:1])
+        assert (empty, len(server.requests)) == ([None], 5)
+        assert "Answer with the one-sentence description" in server.requests[-1].text
+        server.script = lambda number, request: Response("word " * 1000)
+        assert EndpointCaptioner(settings, Cache(tmp_path / "3")).caption(pictures[:1]) == [None]
+
+
+@pytest.fixture
+def gallery(pictures, tmp_path):
+    rows = []
+    for i, (picture, mix) in enumerate(zip(pictures, MIXES, strict=True)):
+        picture.save(tmp_path / f"{i}.png")
+        rows.append({"picture": f"{i}.png", "method": "ours", "case": str(i), "asked": str(mix)})
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(rows))
+    (tmp_path / "names.txt").write_text("\n".join(tiny.NAMES))
+    return path
+
+
+@pytest.fixture
+def distok_command(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return edge.CommandLine(capsys, monkeypatch)
+
+
+def test_the_command(gallery, distok_command, pipeline_folder, labeler_folder, blip_folder, tmp_path):
+    world = ("--backend", pipeline_folder, "--labeler", labeler_folder, "--concepts", tmp_path / "names.txt")
+    with Endpoint(describe) as server:
+        ask = ("--base-url", server.url, "--model", "captioner", "--backoff", 0.01)
+        status, out, err = distok_command("judge", "redescribe", gallery, "--out", "out", *ask, "--dry-run")
+        assert (status, out, len(server.requests)) == (0, "", 0)
+        assert "2 to ask now" in err
+        status, out, err = distok_command("judge", "redescribe", gallery, "--out", "out", *world, *ask, "--json")
+        said = json.loads(out)["methods"]["ours"]
+        assert (status, said["described"], len(server.requests)) == (0, 2, 2)
+        assert said["kl_loss"]["mean"] == pytest.approx(said["kl_again"]["mean"] - said["kl_first"]["mean"])
+        rows = list(csv.DictReader((tmp_path / "out" / "redescribed.csv").open()))
+        assert [row["caption"] for row in rows] == ["a red cat"] * 2
+        assert sum(float(row["kl_again"]) for row in rows) / 2 == pytest.approx(said["kl_again"]["mean"], rel=1e-4)
+        server.script = lambda number, request: Response(status=500)
+        status, _, err = distok_command("judge", "redescribe", gallery, "--out", "two", *world, *ask, "--attempts", 2)
+        assert status == 2
+        assert "0 of 2 answers are kept in two/answers, run the same command again to go on" in err.splitlines()[-1]
+    status, out, _ = distok_command("judge", "redescribe", gallery, "--out", "three", *world, "--captioner", blip_folder)
+    assert status == 0
+    assert "The mix before and after words" in out
+
+
+def test_the_command_refuses(gallery, distok_command, tmp_path):
+    def last(*words: object) -> str:
+        status, _, err = distok_command("judge", "redescribe", gallery, "--out", "out", *words)
+        assert status == 2
+        return err
+
+    assert "say who is asked: --base-url URL" in last()
+    assert "--captioner describes without an endpoint; leave out" in last("--captioner", "x", "--limit", 3)
+    ask = ("--base-url", "http://127.0.0.1:1/v1", "--model", "m")
+    gallery.write_text(re.sub(r"cat=0.50, dog=0.50", "a cat dog", gallery.read_text()))
+    assert "case '0' asks for 'a cat dog'; redescribe needs mixes" in last(*ask)
