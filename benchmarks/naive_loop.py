@@ -12,7 +12,7 @@ from torch import Tensor
 from distok.backends import fill, slot
 from distok.objectives import consistency_loss, fusion_loss, latent_loss
 from distok.training import Trainer
-from distok.training.tasks import Tasks
+from distok.training.tasks import Tasks, said
 
 
 def encode_padded(trainer: Trainer, prompt: str, tokens: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "1 e"]:
@@ -28,18 +28,22 @@ def accumulate(trainer: Trainer, tasks: Tasks) -> float:
     settings, pool, model = trainer.settings, trainer.pool, trainer.model
     pairs = list(zip(tasks.left, tasks.right, strict=True))
     inputs = [model.pair(pool.tokens[i][None], pool.tokens[j][None]) for i, j in pairs]
+    inputs += [torch.from_numpy(weights)[None].to(pool.tokens) @ pool.known_tokens for weights in tasks.mixtures]
     inputs += [pool.distributions[i][None] @ pool.known_tokens for i in tasks.targets]
     total = 0.0
     for row, mixture in enumerate(inputs):
         adaptive = encode_padded(trainer, fill(settings.adaptive_prompt), model(mixture))
-        if row < len(pairs):
+        if row < tasks.fused:
             with torch.no_grad():
-                restrictive = _restrictive(trainer, *pairs[row])
+                if row < len(pairs):
+                    restrictive = _restrictive(trainer, *pairs[row])
+                else:
+                    restrictive = encode_padded(trainer, said(settings, trainer.names, tasks.mixtures[row - len(pairs)]))
                 aesthetic = encode_padded(trainer, settings.aesthetic_prompt)[0]
             caps = settings.epsilon_restrictive, settings.epsilon_aesthetic
             loss = settings.alpha * fusion_loss(adaptive, restrictive, aesthetic, *caps)
         else:
-            concept = int(tasks.targets[row - len(pairs)])
+            concept = int(tasks.targets[row - tasks.fused])
             with torch.no_grad():
                 target = encode_padded(trainer, *_known_or_token(trainer, concept))
             loss = settings.beta * consistency_loss(adaptive, target)

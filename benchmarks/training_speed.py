@@ -45,7 +45,7 @@ def main() -> None:
 
 def _trainer(args: argparse.Namespace) -> Trainer:
     names = args.names.read_text().split("\n") if args.names else [a + b for a in "bcdfghjklm" for b in tiny.NAMES]
-    settings = preset("menagerie", estimate_count=0, bank_count=0)
+    settings = preset("menagerie", steps=20_000, sub_steps=8, estimate_count=0, bank_count=0)
     if args.backend:
         return Trainer(settings, open_backend(args.backend), None, [name for name in names if name])
     with tempfile.TemporaryDirectory() as folder:

@@ -29,13 +29,17 @@ def trainer(backend, labeler, **changes):
 
 
 def test_thresholds_are_read_off_the_encoder(backend, labeler):
-    pairs, words = allowed_pairs(NAMES, ()), {"restrictive_prompt": "a {} {}"}
+    pairs, words = allowed_pairs(NAMES, ()), {"restrictive_prompt": "a {} {}", "mixture_share": 0.0}
     found = calibrate(backend, NAMES, short(**words), pairs)
     worded = backend.encode([f"a photo of a {NAMES[i]} {NAMES[j]}" for i, j in pairs])
     meant = backend.encode([f"a {NAMES[i]} {NAMES[j]}" for i, j in pairs])
     generic = meant @ backend.encode(["a photo of a cute pet"])[0]
     assert (generic <= found.epsilon_aesthetic).float().mean().item() == pytest.approx(0.1, abs=0.07)
     assert ((worded * meant).sum(1) <= found.epsilon_restrictive).float().mean().item() == pytest.approx(0.9, abs=0.07)
+    mixed = calibrate(backend, NAMES, short(**{**words, "mixture_share": 0.5}), pairs)
+    assert mixed.epsilon_restrictive == found.epsilon_restrictive
+    assert "over 15 pairs and 256 mixtures" in mixed.how
+    assert mixed.epsilon_aesthetic != found.epsilon_aesthetic
     built = Trainer(short(epsilon_aesthetic=0.5, **words), backend, labeler, NAMES)
     assert built.settings.epsilon_aesthetic == 0.5
     assert built.settings.epsilon_restrictive == pytest.approx(found.epsilon_restrictive)

@@ -196,7 +196,7 @@ class Counting:
 
 def test_a_step_is_one_call_of_the_text_encoder(backend, labeler):
     counting = Counting(backend)
-    built = Trainer(short(novel_share=0.0, estimate_every=1000), counting, labeler, NAMES)
+    built = Trainer(short(novel_share=0.0, mixture_share=0.0, estimate_every=1000), counting, labeler, NAMES)
     built.advance()
     counting.encoded.clear()
     built.advance()
@@ -219,7 +219,9 @@ def test_without_consistency_every_task_is_a_fusion(backend, labeler):
     losses = [built.advance() for _ in range(6)]
     assert counting.rendered == 0, "pictures were rendered that nothing uses"
     assert all(loss.consistency == 0 and loss.fusion > 0 for loss in losses)
-    assert len(draw(3, built.settings, built.pairs, 6, 9).left) == 8
+    drawn = draw(3, built.settings, built.pairs, 6, 9)
+    assert drawn.fused == 8
+    assert len(drawn.mixtures) > 0
 
 
 def test_without_gamma_the_latents_are_not_regularised(backend, labeler):

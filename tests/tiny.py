@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizerFast
 
 NAMES = ("cat", "dog", "pig", "sheep", "snake", "lion")
 WORDS = ("a", "photo", "of", "the", "cute", "pet", "red", "in", "snow", *NAMES)
 WIDTH = 32
 
 
-def tokenizer(length: int = 16) -> CLIPTokenizer:
+def tokenizer(length: int = 16) -> CLIPTokenizerFast:
     """A CLIP tokenizer with one id for each of WORDS; every other word falls back to its bytes."""
     letters = _byte_letters()
     vocabulary = {piece: i for i, piece in enumerate([*letters, *(letter + "</w>" for letter in letters)])}
@@ -35,7 +35,7 @@ def tokenizer(length: int = 16) -> CLIPTokenizer:
             vocabulary.setdefault(grown, len(vocabulary))
     for special in ("<|startoftext|>", "<|endoftext|>"):
         vocabulary[special] = len(vocabulary)
-    return byte_pair_tokenizer(CLIPTokenizer, vocabulary, merges, model_max_length=length, pad_token="<|endoftext|>")
+    return byte_pair_tokenizer(CLIPTokenizerFast, vocabulary, merges, model_max_length=length, pad_token="<|endoftext|>")
 
 
 def byte_pair_tokenizer(cls: Any, vocabulary: dict[str, int], merges: list[tuple[str, str]], **options: Any) -> Any:
@@ -52,7 +52,13 @@ def tokenizer_of_files(cls: Any, files: dict[str, str], **options: Any) -> Any:
         return cls.from_pretrained(folder, **options)
 
 
-def text_config(tokens: CLIPTokenizer, width: int = WIDTH, layers: int = 2, length: int = 16, **changes: object) -> dict:
+def one_file(folder: Path) -> None:
+    """Leave of a tokenizer only ``tokenizer.json``, as transformers 5 writes it; 4 writes its older files too."""
+    for name in ("vocab.json", "merges.txt", "vocab.txt"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def text_config(tokens: CLIPTokenizerFast, width: int = WIDTH, layers: int = 2, length: int = 16, **changes: object) -> dict:
     """The settings of a text encoder that fits ``tokens``."""
     return {
         "vocab_size": len(tokens), "hidden_size": width, "intermediate_size": 2 * width, "projection_dim": width // 2,
@@ -92,6 +98,7 @@ def save_pipeline(folder: Path, projection: bool = True, **options: object) -> P
     """A pipeline folder as a user has it, with ``distok.json`` and, if asked, the encoder's projection."""
     pipe = pipeline(**options)
     pipe.save_pretrained(folder)
+    one_file(folder / "tokenizer")
     (folder / "distok.json").write_text(json.dumps({"steps": 2, "guidance_scale": 3.0, "size": 16}))
     if projection:
         width = pipe.text_encoder.config.hidden_size
@@ -115,6 +122,7 @@ def save_labeler(folder: Path, seed: int = 0, temperature: float = 0.05) -> Path
     images = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
     model.save_pretrained(folder)
     CLIPProcessor(image_processor=images, tokenizer=tokens).save_pretrained(folder)
+    one_file(folder)
     (folder / "labeler.json").write_text(json.dumps({"kind": "clip", "template": "a photo of a {}", "temperature": temperature}))
     return folder
 
@@ -124,7 +132,7 @@ def run_settings(**changes: object) -> object:
     from distok.training import preset
 
     short = {
-        "steps": 12, "latent_dim": 8, "hidden_dim": 32, "warmup": 3, "tau": 0.999, "pool_size": 12, "estimate_every": 5,
+        "steps": 12, "sub_steps": 8, "latent_dim": 8, "hidden_dim": 32, "warmup": 3, "tau": 0.999, "pool_size": 12, "estimate_every": 5,
         "estimate_count": 4, "estimate_steps": 1, "save_every": 4, "bank_count": 4,
     }  # fmt: skip
     return preset("menagerie", **{**short, **changes})

@@ -89,7 +89,9 @@ def _files(given: list[Path]) -> list[Path]:
 
     found: list[Path] = []
     for path in given:
-        inside = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        inside = [path]
+        if path.is_dir():  # without the sheet that create lays all pictures of a folder on
+            inside = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES and each.name != "sheet.png")
         if not inside:
             raise DistokError(f"{path} holds no picture; give a folder of PNG or JPEG files")
         found += inside

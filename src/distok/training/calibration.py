@@ -35,7 +35,7 @@ def calibrate(backend: Backend, names: Sequence[str], settings: TrainSettings, p
     With the mean over single classes in its place, which is higher, the generic picture pulls on nearly every mixture, and
     harder the better it is fused (docs/log.md).
     """
-    rng = seeds.rng(settings.seed, "calibration")
+    rng = seeds.rng(0, "calibration")  # not the run's seed: thresholds belong to the encoder and the names
     chosen = pairs[rng.permutation(len(pairs))[:PAIRS]]
     worded = [(names[i], names[j]) for i, j in chosen]
     aloud = backend.encode([settings.adaptive_prompt.format(f"{a} {b}") for a, b in worded])

@@ -165,10 +165,13 @@ PRESETS: dict[str, TrainSettings] = {
     # As published, with the thresholds read off the text encoder at hand: for every pipeline but the paper's own base.
     "calibrated": TrainSettings(epsilon_restrictive=None, epsilon_aesthetic=None),
     # For the shipped world, whose text encoder is not CLIP-L and where a picture costs milliseconds. It starts as the weighted
-    # mean of tokens, in as many latents as 60 classes need, and learns from there, slower. Its encoder hears "photo of" as
-    # loudly as a name, so q_r has the words of q_a: with "a c1 c2" fusion unlearns the photo, not the mean (docs/log.md).
-    # Thousands of readings, of two pictures each, as a picture is cheap; what they add to fusion is not shown yet (docs/log.md).
+    # mean of tokens, in as many latents as 60 classes need. Its encoder hears "photo of" as loudly as a name, so q_r has the
+    # words of q_a: with "a c1 c2" fusion unlearns the photo, not the mean. Most fusions are of weighted mixtures of up to four
+    # classes, whose q_r names them in order: so that no parent is lost. Fewer, larger steps; thousands of readings of the
+    # model's own tokens, two pictures each, which then teach the weights. All of it in docs/log.md.
     "menagerie": TrainSettings(
+        steps=4000,
+        sub_steps=32,
         latent_dim=64,
         start="linear",
         input_scale="mean",
@@ -176,15 +179,16 @@ PRESETS: dict[str, TrainSettings] = {
         epsilon_aesthetic=None,
         restrictive_prompt="a photo of a {} {}",
         novel_share=0.25,
+        mixture_share=0.7,
         known_share=0.1,
         pool_size=16_384,
-        estimate_every=250,
-        estimate_count=16,
+        estimate_every=100,
+        estimate_count=32,
         estimate_renders=2,
         estimate_steps=6,
         estimate_from="both",
         estimate_jitter=0.1,
-        bank_count=128,
-        learning_rate=4e-4,
+        bank_count=80,
+        learning_rate=2e-3,
     ),
 }
