@@ -76,7 +76,7 @@ def test_help_comes_at_once_and_names_every_command():
     # Processor time, which a busy machine does not stretch much; about 0.2 s, and 2 s and more once torch is imported.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
     assert done.returncode == 0
-    expected = "create explore read train export import score judge study backends world evaluate demo doctor"
+    expected = "create explore read train export import score judge study backends world evaluate baseline demo doctor"
     for name in expected.split():
         assert f" {name} " in done.stdout
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from distok.cli import backends, create, demo, doctor, evaluate, explore, export, import_, judge, read, score, study, train, world
+from distok.cli import backends, baseline, create, demo, doctor, evaluate, explore, export, import_, judge, read, score, study, train, world
 from distok.errors import DistokError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -19,6 +19,7 @@ app.command("train")(train.train)
 app.command("export")(export.export)
 app.command("import")(import_.import_)
 app.command("evaluate")(evaluate.evaluate)
+app.command("baseline")(baseline.baseline)
 app.command("backends")(backends.backends)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)

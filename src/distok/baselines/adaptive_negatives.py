@@ -1,0 +1,211 @@
+"""VLM-guided adaptive negative prompting: what a labeler sees in the half-made picture becomes its negative prompt.
+
+Golan et al., arXiv 2510.10715. Shapes: b pictures, c latent channels, h and w latent sides.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distok.backends.pipeline import generators
+from distok.baselines.base import Ask, Baseline, Ready, Settings, worded
+from distok.baselines.swap import stack
+from distok.errors import DistokError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# What a condition's tensors are called inside each pipeline's denoising loop, where a callback may change them.
+IN_LOOP = {
+    "StableDiffusionPipeline": {"prompt_embeds": "prompt_embeds"},
+    "StableDiffusionXLPipeline": {"prompt_embeds": "prompt_embeds", "pooled_prompt_embeds": "add_text_embeds"},
+    "StableDiffusion3Pipeline": {"prompt_embeds": "prompt_embeds", "pooled_prompt_embeds": "pooled_prompt_embeds"},
+}
+BATCH = 16  # pictures denoised together; bounds memory and changes no picture
+
+
+@dataclass(frozen=True)
+class AdaptiveNegativesSettings(Settings):
+    """The published values (the code's defaults), where nothing else is said.
+
+    Attributes:
+        steps, guidance_scale: of the denoising; None is the checkpoint's own.
+        first, last: shares of the steps between which the labeler is asked; what it said stays.
+        every: steps between questions.
+        top: answers taken from each reading.
+        least: an answer counts from this share of a reading on (ours: a labeler that chooses from a list always answers).
+        new_kind: how a single class is asked for; a mix of several is asked for by its names, heaviest first.
+    """
+
+    steps: int | None = 28
+    guidance_scale: float | None = 4.5
+    first: float = 0.0
+    last: float = 1.0
+    every: int = 1
+    top: int = 1
+    least: float = 0.0
+    new_kind: str = "new type of {}"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("steps", "every", "top"):
+            if getattr(self, name) is not None:
+                self.require_whole(name)
+        if self.guidance_scale is not None:
+            self.require_within(0, 100, "guidance_scale")
+        self.require_within(0, 1, "first", "last", "least")
+        self.require("first", self.first <= self.last, f"at most last, which is {self.last:g}")
+        self.require_place("new_kind")
+
+
+class AdaptiveNegatives(Baseline):
+    """Each picture has negatives of its own, known classes that are not of the mix; it needs guidance to act on them."""
+
+    name = "adaptive-negatives"
+    title = "VLM-guided adaptive negative prompting"
+    source = "arXiv 2510.10715 (ICLR 2026); github.com/shelley-golan/VLM-Guided-creative-diffusion"
+    summary = "what the labeler sees in the half-made picture becomes its negative prompt, step by step"
+    families = tuple(IN_LOOP)
+    needs_labeler = True
+    Settings = AdaptiveNegativesSettings
+    MENAGERIE: ClassVar[Mapping[str, Any]] = {"steps": None, "guidance_scale": None, "new_kind": "{}", "least": 0.1}
+
+    def prepare(self, ask: Ask) -> Ready:
+        """The positive prompt."""
+        scale = ask.options.get("guidance_scale", ask.backend.defaults.guidance_scale)
+        if scale <= 1:
+            raise DistokError(f"{self.title} acts through guidance, and the guidance scale is {scale:g}; give one above 1")
+        names = ask.by_weight()
+        what = self.settings.new_kind.format(names[0]) if len(names) == 1 else " ".join(names)
+        prompt = worded(what, ask.prompt)
+        return Ready(prompt, details={"prompt": prompt})
+
+    def draw(self, ask: Ask, ready: Ready) -> "tuple[list[Image.Image], dict[str, Any]]":
+        """Denoise in batches."""
+        pictures, negatives = [], []
+        for start in range(0, len(ask.seeds), BATCH):
+            loop = _Loop(ask, self.settings, str(ready.prompt), ask.seeds[start : start + BATCH])
+            pictures += loop.run()
+            negatives += loop.negatives
+        return pictures, {"negatives": negatives}
+
+
+class _Loop:
+    """The denoising of one batch, watched from the callback that the pipeline calls after each step."""
+
+    def __init__(self, ask: Ask, how: AdaptiveNegativesSettings, prompt: str, seeds: Sequence[int]) -> None:
+        self.ask, self.how, self.seeds = ask, how, seeds
+        self.pipe = ask.backend.renderer()
+        self.positive = {key: value.detach() for key, value in ask.backend.condition([prompt]).items()}
+        self.negatives: list[list[str]] = [[] for _ in seeds]
+        self.choices = [name for name in ask.names if name not in ask.mix.names]
+        self.steps: int = ask.options.get("steps", ask.backend.defaults.steps)
+        self._preview: Tensor | None = None
+        self._watch(self.pipe.scheduler)
+
+    @torch.no_grad()
+    def run(self) -> "list[Image.Image]":
+        """The pictures."""
+        count, backend = len(self.seeds), self.ask.backend
+        size = self.ask.options.get("size", backend.defaults.size)
+        inputs = {key: self._cast(value.expand(count, *value.shape[1:])) for key, value in self.positive.items()}
+        inputs |= {f"negative_{key}": self._cast(value) for key, value in self._encoded().items()}
+        pictures: list[Image.Image] = self.pipe(
+            **inputs,
+            generator=generators(self.seeds),
+            num_inference_steps=self.steps,
+            guidance_scale=self.ask.options.get("guidance_scale", backend.defaults.guidance_scale),
+            height=size,
+            width=size,
+            callback_on_step_end=self._after_step,
+            callback_on_step_end_tensor_inputs=list(IN_LOOP[backend.family].values()),
+        ).images
+        return pictures
+
+    def _watch(self, scheduler: Any) -> None:
+        """Keep the x_0 that each step predicts. The scheduler is this renderer's own, nobody else's."""
+        step = scheduler.step
+
+        def watched(prediction: Tensor, t: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
+            before = scheduler.step_index if getattr(scheduler, "step_index", None) is not None else 0
+            made = step(prediction, t, sample, *args, **options)
+            self._preview = predicted_x0(scheduler, prediction, t, sample, before)
+            return made
+
+        scheduler.step = watched
+
+    def _after_step(self, pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        if self.ask.callback:
+            self.ask.callback(step + 1, self.steps)
+        how = self.how
+        window = how.first * self.steps <= step < how.last * self.steps
+        if not window or step % how.every or step + 1 == self.steps or not self.choices:
+            return {}
+        said = [self._answers(picture) for picture in self._look()]
+        new = [[name for name in names if name not in known] for names, known in zip(said, self.negatives, strict=True)]
+        if not any(new):
+            return {}
+        for known, names in zip(self.negatives, new, strict=True):
+            known += names
+        encoded, inside = self._encoded(), IN_LOOP[self.ask.backend.family]
+        return {inside[key]: torch.cat([self._cast(value), values[inside[key]].chunk(2)[1]]) for key, value in encoded.items()}
+
+    def _look(self) -> "list[Image.Image]":
+        vae = self.pipe.vae
+        assert self._preview is not None
+        latents = self._preview / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
+        pictures: list[Image.Image] = self.pipe.image_processor.postprocess(
+            vae.decode(latents.to(vae.dtype)).sample.float(), output_type="pil"
+        )
+        return pictures
+
+    def _answers(self, picture: "Image.Image") -> list[str]:
+        reading = self.ask.reader().probabilities([picture], self.choices)[0]
+        best = reading.topk(min(self.how.top, len(self.choices)))
+        return [self.choices[i] for share, i in zip(*map(Tensor.tolist, best), strict=True) if share >= self.how.least]
+
+    def _encoded(self) -> dict[str, Tensor]:
+        backend: Any = self.ask.backend
+        return stack([backend._negative(", ".join(names) or None, 1) for names in self.negatives])
+
+    def _cast(self, value: Tensor) -> Tensor:
+        module = getattr(self.pipe, "unet", None) or self.pipe.transformer
+        return value.to(module.device, module.dtype)
+
+
+def predicted_x0(
+    scheduler: Any, prediction: Float[Tensor, "b c h w"], t: Any, sample: Float[Tensor, "b c h w"], index: int
+) -> Float[Tensor, "b c h w"]:
+    """x̂_0 from a prediction at x_t, by what the scheduler says the prediction is.
+
+    Flow matching: x_t − σ·v (paper; its code leaves σ out, which is right at σ = 1 alone). Diffusion at noise level ᾱ:
+    (x_t − √(1 − ᾱ) ε) / √ᾱ, or √ᾱ x_t − √(1 − ᾱ) v.
+
+    Args:
+        index: number of the step.
+
+    Raises:
+        DistokError: the scheduler predicts something else.
+    """
+    kind = getattr(scheduler.config, "prediction_type", "flow")
+    if not hasattr(scheduler, "alphas_cumprod"):
+        return sample - scheduler.sigmas[index].to(sample) * prediction
+    if kind == "sample":
+        return prediction
+    if kind not in ("epsilon", "v_prediction"):
+        raise DistokError(f"adaptive negatives cannot look ahead with the prediction type {kind!r}; use another checkpoint")
+    name = type(scheduler).__name__
+    if name.startswith(("Heun", "KDPM2")):
+        raise DistokError(f"adaptive negatives cannot look ahead with a {name}, which takes two steps for one; use another")
+    if name.startswith(("Euler", "LMS")):  # x_t = x_0 + σ ε
+        sigma = scheduler.sigmas[index].to(sample)
+        scale = 1 / (sigma**2 + 1).sqrt()
+        noisy, root, rest = sample * scale, scale, sigma * scale
+    else:
+        level = scheduler.alphas_cumprod[int(t)].to(sample)
+        noisy, root, rest = sample, level.sqrt(), (1 - level).sqrt()
+    return (noisy - rest * prediction) / root if kind == "epsilon" else root * noisy - rest * prediction

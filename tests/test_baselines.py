@@ -1,0 +1,291 @@
+"""Every method on its families: the one signature, determinism, errors, the command line; and the controls' limiting cases."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from distok.backends import FAMILIES, open_backend
+from distok.baselines import BASELINES, baseline, baseline_class
+from distok.baselines.prior_interpolation import interpolate
+from distok.distribution import Distribution
+from distok.errors import DistokError
+from distok.model import DisTok
+from tests import edge, tiny_families
+from tests.test_families import fingerprint
+from tests.tiny import NAMES
+
+MIX = Distribution(("cat", "dog"), (0.6, 0.4))
+EVEN = Distribution(("cat", "dog"), (0.5, 0.5))
+FEW = {
+    "concept-lab": {"steps_of_training": 3, "query_every": 2, "live_negatives": True, "query_prompt": "a photo of a {}"},
+    "cretok": {"steps_of_training": 3},
+    "bass": {"pool": 3},
+    "agswap": {"rounds": 3},
+    "diff-morpher": {"fit_steps": 2, "frames": 3},
+}
+SIZES = {"sd1": 16, "kandinsky21": 64, "kandinsky22": 64}
+FAMILY_OF = {
+    "sd1": "StableDiffusionPipeline",
+    "sdxl": "StableDiffusionXLPipeline",
+    "sd3": "StableDiffusion3Pipeline",
+    "flux": "FluxPipeline",
+    "kandinsky21": "KandinskyCombinedPipeline",
+    "kandinsky22": "KandinskyV22CombinedPipeline",
+}
+HAS_PRIOR = ("kandinsky21", "kandinsky22")
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory):
+    """Tiny pipelines by family, opened when first asked for."""
+    opened = {}
+
+    def open_once(family):
+        if family not in opened:
+            opened[family] = open_backend(tiny_families.save(family, tmp_path_factory.mktemp("family") / family))
+        return opened[family]
+
+    return open_once
+
+
+@pytest.fixture(scope="module")
+def model(backend, tmp_path_factory):
+    return DisTok.load(edge.save_model(tmp_path_factory.mktemp("model") / "distok.safetensors", backend))
+
+
+def runnable(name):
+    if name == "diff-morpher":
+        pytest.importorskip("peft")
+    return baseline(name, **FEW.get(name, {}))
+
+
+def pixels(pictures):
+    return np.stack([np.asarray(picture, dtype=int) for picture in pictures])
+
+
+def cases():
+    return [(name, family) for name in BASELINES for family, cls in FAMILY_OF.items() if cls in baseline_class(name).families]
+
+
+@pytest.mark.parametrize(("name", "family"), [pair for pair in cases() if pair[0] != "random-z"])
+def test_every_method_runs_on_its_families_and_leaves_the_pipeline_alone(name, family, families, labeler):
+    method, backend = runnable(name), families(family)
+    before = fingerprint(backend.pipe)
+    made = method.make(backend, labeler, MIX, [3, 4], names=NAMES, steps=2, size=SIZES.get(family, 32))
+    assert fingerprint(backend.pipe) == before
+    assert len(made.pictures) == 2
+    assert made.pictures[0].size == (SIZES.get(family, 32),) * 2
+    assert (pixels(made.pictures[:1]) != pixels(made.pictures[1:])).any(), "the seed changed nothing"
+    assert made.seconds > 0
+    json.dumps(made.details)
+    if made.concept is not None:
+        assert made.concept.widths == dict(backend.widths)
+
+
+@pytest.mark.parametrize("name", list(BASELINES))
+def test_a_picture_is_a_function_of_its_own_seed(name, backend, families, labeler, model):
+    if "StableDiffusionPipeline" not in baseline_class(name).families:
+        backend = families("kandinsky22")
+    options = {"names": NAMES, "model": model, "steps": 3, "size": 64 if backend.family.startswith("Kandinsky") else 16}
+    both = runnable(name).make(backend, labeler, MIX, [5, 6], **options)
+    alone = runnable(name).make(backend, labeler, MIX, [6], **options)
+    assert np.abs(pixels(both.pictures[1:]) - pixels(alone.pictures)).max() <= 1
+    assert (both.concept and both.concept.hash) == (alone.concept and alone.concept.hash)
+
+
+def test_the_table_of_methods():
+    for name in BASELINES:
+        cls = baseline_class(name)
+        assert cls.name == name
+        assert set(cls.families) <= set(FAMILIES)
+        assert all((cls.title, cls.source, cls.summary))
+        assert type(cls.preset("menagerie").settings) is cls.Settings
+        assert cls.preset("published").settings == cls.Settings()
+    with pytest.raises(DistokError, match="did you mean 'agswap'"):
+        baseline("agswop")
+    with pytest.raises(DistokError, match="no preset 'fast'; choose published or menagerie"):
+        baseline("bass", "fast")
+    with pytest.raises(DistokError, match="bass has no setting 'pol'; its settings are pool"):
+        baseline("bass", pol=3)
+    with pytest.raises(DistokError, match="sentence has no setting 'x'; it has none"):
+        baseline("sentence", x=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "text"),
+    [
+        ("bass", {"pool": 0}, "pool is 0, but it must be a whole number of at least 1"),
+        ("agswap", {"group": 0}, "group is 0, but it must be above 0"),
+        ("cretok", {"adaptive": "a photo"}, "adaptive is 'a photo', but it must be a prompt with one {}"),
+        ("concept-lab", {"path": "image"}, "path is 'image', but it must be one of auto, prior, text"),
+        ("concept-lab", {"max_cosine": 2}, "max_cosine is 2, but it must be a number from -1 to 1"),
+        ("magic-mix", {"k_min": 0.7}, "k_min is 0.7, but it must be at most k_max, which is 0.6"),
+        ("adaptive-negatives", {"first": 0.5, "last": 0.2}, "first is 0.5, but it must be at most last, which is 0.2"),
+        ("diff-morpher", {"frames": 1}, "frames is 1, but it must be 0, or at least 2"),
+        ("random-z", {"index": -1}, "index is -1, but it must be a whole number of at least 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(name, changes, text):
+    with pytest.raises(DistokError, match=text.replace("{", r"\{").replace("}", r"\}")):
+        baseline(name, **changes)
+
+
+def test_what_a_method_cannot_do_is_said(backend, labeler):
+    single = Distribution(("cat",), (1.0,))
+    for name, mix, seeds, options, text in (
+        ("prior-interpolation", MIX, [1], {}, "prior interpolation does not run on a StableDiffusionPipeline; it runs on Kand"),
+        ("bass", single, [1], {}, "BASS mixes at least 2 classes and got 'cat=1.00'"),
+        ("sentence", MIX, [], {}, "got no seed"),
+        ("sentence", MIX, [1], {"eta": 1}, "no rendering option 'eta'; the options are steps, guidance_scale, size"),
+        ("bass", MIX, [1], {"prompt": "a cat"}, "the prompt 'a cat' has no {}"),
+        ("dominant", MIX, [1], {"prompt": "a watercolor of a {}"}, "measured with the prompt 'a photo of a {}' alone"),
+        ("random-z", MIX, [1], {}, "random-z decodes a latent of a DisTok; give the model"),
+        ("adaptive-negatives", MIX, [1], {"guidance_scale": 1}, "acts through guidance, and the guidance scale is 1"),
+    ):
+        with pytest.raises(DistokError, match=text.replace("{", r"\{").replace("}", r"\}")):
+            baseline(name).make(backend, labeler, mix, seeds, **options)
+    for name in ("bass", "agswap", "adaptive-negatives"):
+        with pytest.raises(DistokError, match="reads pictures as it goes; give a labeler"):
+            baseline(name).make(backend, None, MIX, [1])
+    with pytest.raises(DistokError, match="ConceptLab asks a labeler for its negatives"):
+        baseline("concept-lab").make(backend, None, single, [1])
+
+
+class TestControls:
+    def test_one_class_alone_is_its_own_picture_by_every_weighted_control(self, families):
+        backend = families("sd1")
+        (plain,) = backend.render(["a photo of a cat"], seeds=[7], steps=3, size=16)
+        nearly = Distribution(("cat", "dog"), (1 - 1e-9, 1e-9))
+        for name in ("dominant", "mean-of-embeddings", "mean-of-tokens"):
+            made = baseline(name).make(backend, None, nearly, [7], steps=3, size=16)
+            assert np.abs(pixels(made.pictures) - pixels([plain])).max() <= 1, name
+
+    def test_equal_emphasis_is_the_plain_prompt(self, families):
+        backend = families("sd1")
+        (plain,) = backend.render(["a photo of a cat dog"], seeds=[7], steps=3, size=16)
+        even = baseline("prompt-weighting").make(backend, None, EVEN, [7], steps=3, size=16)
+        assert np.abs(pixels(even.pictures) - pixels([plain])).max() <= 1
+        tilted = baseline("prompt-weighting").make(backend, None, Distribution(("cat", "dog"), (0.9, 0.1)), [7], steps=3, size=16)
+        assert tilted.details["prompt"] == "a photo of a (cat:1.8000) (dog:0.2000)"
+        assert np.abs(pixels(tilted.pictures) - pixels([plain])).max() > 1
+        owl = baseline("prompt-weighting").make(backend, None, Distribution(("owl",), (1.0,)), [7], steps=1, size=16)
+        assert owl.details["prompt"] == "a photo of an (owl:1.0000)"
+
+    def test_the_concept_of_the_mean_of_tokens_draws_the_same_picture_again(self, backend):
+        made = baseline("mean-of-tokens").make(backend, None, MIX, [7])
+        token = backend.join(made.concept.for_backend(backend.widths))
+        wanted = 0.6 * backend.name_tokens(["cat"]) + 0.4 * backend.name_tokens(["dog"])
+        assert torch.allclose(token, wanted, atol=1e-6)
+        again = backend.render(["a photo of a <tcrt_0>"], token, seeds=[7])
+        assert np.array_equal(pixels(again), pixels(made.pictures))
+
+    def test_a_random_latent_is_that_of_the_evaluation_and_not_of_the_mix(self, backend, model):
+        first = baseline("random-z").make(backend, None, MIX, [7], model=model)
+        other_mix = baseline("random-z").make(backend, None, Distribution(("pig",), (1.0,)), [7], model=model)
+        second = baseline("random-z", index=1).make(backend, None, MIX, [7], model=model)
+        assert first.concept.hash == other_mix.concept.hash != second.concept.hash
+        assert first.concept.distribution is None
+
+    @pytest.mark.parametrize("family", HAS_PRIOR)
+    def test_prior_interpolation_is_the_weighted_sum_of_what_the_library_makes_of_each_class(self, family, families):
+        import diffusers
+
+        backend = families(family)
+        cls = diffusers.KandinskyPriorPipeline if family == "kandinsky21" else diffusers.KandinskyV22PriorPipeline
+        parts = {key.removeprefix("prior_"): part for key, part in backend.pipe.components.items() if key.startswith("prior_")}
+        parts["scheduler"] = type(parts["scheduler"]).from_config(parts["scheduler"].config)
+        library = cls(**parts)
+        library.set_progress_bar_config(disable=True)
+        wanted = torch.zeros(())
+        for name, weight in MIX.as_dict().items():
+            random = torch.Generator("cpu").manual_seed(5)
+            embeds = library.interpolate([f"a photo of a {name}"], [1.0], num_inference_steps=25, generator=random)
+            wanted = wanted + weight * embeds.image_embeds
+        conditions = backend.condition([f"a photo of a {name}" for name in MIX.names])
+        assert torch.allclose(interpolate(backend, conditions, MIX.weights, [5]), wanted, atol=1e-4)
+
+    def test_prior_interpolation_of_one_class_is_its_plain_picture(self, families):
+        backend = families("kandinsky22")
+        made = baseline("prior-interpolation").make(backend, None, Distribution(("cat",), (1.0,)), [5], steps=2, size=64)
+        plain = backend.render(["a photo of a cat"], seeds=[5], steps=2, size=64)
+        assert np.abs(pixels(made.pictures) - pixels(plain)).max() <= 1
+
+
+@pytest.fixture
+def command(capsys, monkeypatch, tmp_path):
+    """``distok`` with the command in it, whether or not the table of commands has it yet."""
+    from distok.cli import baseline as command_module
+    from distok.cli.main import app
+
+    monkeypatch.chdir(tmp_path)
+    if all(each.name != "baseline" for each in app.registered_commands):
+        app.command("baseline")(command_module.baseline)
+    return edge.CommandLine(capsys, monkeypatch)
+
+
+class TestCommandLine:
+    def test_a_method_of_a_backend_without_a_model(self, command, pipeline_folder, labeler_folder, tmp_path):
+        (tmp_path / "names.txt").write_text("\n".join(NAMES))
+        words = ["baseline", "bass", "cat=0.5, dog=0.5", "--backend", pipeline_folder, "--labeler", labeler_folder]
+        words += ["--concepts", "names.txt", "-n", 2, "--seed", 3, "--set", "pool=3", "--out", "made", "--json"]
+        status, out, err = command(*words)
+        assert status == 0, err
+        record = json.loads(out)
+        assert record["method"] == "bass"
+        assert record["settings"]["pool"] == 3
+        assert record["seeds"] == [3, 4]
+        assert [(tmp_path / path).is_file() for path in record["pictures"]] == [True, True]
+        assert set(record["measured"]) == set(NAMES)
+        assert record["kl"] > 0
+        assert record["seconds"]["per_concept"] == pytest.approx(record["seconds"]["concept"] + record["seconds"]["pictures"] / 2)
+        assert json.loads((tmp_path / "made" / "baseline.json").read_text()) == record
+        assert command(*words)[0] == 0, "the same again may write over itself"
+        status, _, err = command(*words, "--set", "pool=4")
+        assert (status, "choose another --out, or add --force" in err) == (2, True)
+
+    def test_a_concept_that_a_method_made_can_be_used_elsewhere(self, command, pipeline_folder, tmp_path):
+        from distok.concept import Concept
+
+        words = ["baseline", "mean-of-tokens", "cat, dog", "--backend", pipeline_folder, "-n", 1, "--out", "made"]
+        status, out, err = command(*words)
+        assert status == 0, err
+        assert "not measured: this backend has no labeler" in out
+        assert Concept.load(tmp_path / "made" / "concept.safetensors").provenance["method"] == "mean-of-tokens"
+
+    def test_words_that_are_not_known_are_refused_unless_allowed(self, command, pipeline_folder, labeler_folder, tmp_path):
+        (tmp_path / "names.txt").write_text("\n".join(NAMES))
+        words = ["baseline", "concept-lab", "pet=1", "--backend", pipeline_folder, "--labeler", labeler_folder, "-n", 1]
+        words += ["--concepts", "names.txt", "--set", "steps_of_training=3", "--set", "query_prompt=a photo of a {}", "--json"]
+        status, _, err = command(*words)
+        assert (status, "unknown class 'pet'" in err) == (2, True)
+        status, out, err = command(*words, "--any-words")
+        assert status == 0, err
+        (negative,) = json.loads(out)["details"]["negatives"]
+        assert negative in NAMES
+
+    def test_without_a_name_the_methods_are_listed(self, command):
+        status, out, _ = command("baseline", "--json")
+        rows = json.loads(out)
+        assert (status, list(rows)) == (0, list(BASELINES))
+        assert rows["magic-mix"]["families"] == ["StableDiffusionPipeline"]
+        assert "concept-lab" in command("baseline")[1]
+
+    @pytest.mark.parametrize(
+        ("words", "text"),
+        [
+            (["bas", "cat"], "there is no baseline 'bas'; did you mean 'bass'?"),
+            (["bass"], "say what bass shall make"),
+            (["bass", "cat, dog", "--set", "pool"], "--set 'pool' has no value; write NAME=VALUE"),
+            (["bass", "cat, dog", "--set", "pool=many"], "pool is 'many'"),
+            (["bass", "cat, dog", "--seed", "-1"], "the seed is -1"),
+            (["bass", "cat, dog", "-n", "0"], "cannot make 0 pictures"),
+            (["bass", "cat=0"], "all weights are zero"),
+        ],
+    )
+    def test_mistakes_are_one_line(self, command, words, text):
+        status, out, err = command("baseline", *words)
+        assert (status, out) == (2, "")
+        assert text in err
+        assert err.count("\n") == 1
