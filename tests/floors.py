@@ -1,6 +1,7 @@
-"""Prints the lowest version of every package that pyproject.toml names, as pip constraints: ``python tests/floors.py [EXCEPT ...]``.
+"""Prints the lowest version of every package that pyproject.toml names, as pip constraints.
 
-Read from pyproject.toml each time, so that there is no second list to keep. Names given as arguments are left out.
+Run as ``python tests/floors.py [NAME ...]``; packages named there are left out. Read from pyproject.toml each time, so that
+there is no second list to keep.
 """
 
 import re

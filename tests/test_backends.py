@@ -111,7 +111,7 @@ def test_punctuation_stands_apart_from_a_creative_token(backend):
     assert [i - rows for i in ids if i >= rows] == [0, 12]
 
 
-def test_gradients_agree_with_finite_differences(pipeline_folder):
+def test_gradients_agree_with_finite_differences(pipeline_folder, double):
     backend = open_backend(pipeline_folder, dtype=torch.float64)
     prompts = [fill(PROMPT, 0), "a <tcrt_1> <tcrt_0>", "a cat"]
     row = tokens().double().requires_grad_()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
 import distok
@@ -37,8 +38,7 @@ def two_encoders(kind):
         second = tiny.tokenizer()
         parts |= {"tokenizer_2": second, "text_encoder_2": clip(CLIPTextModelWithProjection, second, 1280), "unet": None}
         return StableDiffusionXLPipeline(**parts, add_watermarker=False)
-    pieces = ["<pad>", "</s>", "<unk>", "▁a", "▁photo", "▁", *"abcdefghimr<>_"]
-    second = T5TokenizerFast(vocab=[(piece, -float(i)) for i, piece in enumerate(pieces)], extra_ids=0)
+    second = tiny_families.unigram(T5TokenizerFast, ["<pad>", "</s>", "<unk>"], "$A </s>", extra_ids=0)
     config = T5Config(
         vocab_size=len(second) + 7, d_model=4096, d_kv=1, d_ff=8, num_layers=1, num_heads=1
     )  # padded, as T5-XXL's is
@@ -120,6 +120,8 @@ def test_every_family_with_a_loader_paints_the_same_picture_with_its_files(famil
 
     from distok.backends import open_backend, slot
 
+    if family == "flux" and transformers.__version__.startswith("4."):
+        pytest.skip("transformers 4 puts a lone space before a token that diffusers adds to T5's tokenizer; we put none")
     folder = tiny_families.save(family, tmp_path / "pipeline")
     backend, pipe = open_backend(folder), DiffusionPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)

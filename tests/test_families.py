@@ -104,7 +104,7 @@ def test_every_encoders_part_of_a_token_matters(backend):
         assert any(changed), key
 
 
-def test_gradients_agree_with_finite_differences(folder):
+def test_gradients_agree_with_finite_differences(folder, double):
     backend = open_backend(folder, dtype=torch.float64)
     tokens = noise(backend).double().requires_grad_()
     check = {"eps": 1e-6, "atol": 1e-3, "rtol": 1e-3, "fast_mode": True}
@@ -112,8 +112,9 @@ def test_gradients_agree_with_finite_differences(folder):
     assert torch.autograd.gradcheck(lambda given: tuple(backend.condition(PROMPTS[:2], given).values())[:1], tokens, **check)
 
 
-def test_a_picture_depends_on_its_own_seed_prompt_and_token_alone(folder, backend, family):
+def test_a_picture_depends_on_its_own_seed_prompt_and_token_alone(folder, backend, family, request):
     if family.startswith("kandinsky"):  # random weights there blow single precision's last bits up to 2e-4
+        request.getfixturevalue("double")
         backend = open_backend(folder, dtype=torch.float64)
     tokens, seeds = noise(backend).to(backend.name_tokens(["cat"])), [3, 4, 5, 6]
     together = render(backend, family, PROMPTS, tokens, seeds=seeds)

@@ -55,7 +55,7 @@ def blip_folder(tmp_path_factory):
         vision = {**tower, "image_size": 16, "patch_size": 8}
         model = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision, projection_dim=16))
     model.save_pretrained(folder)
-    tokens = BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}, model_max_length=32)
+    tokens = tiny.tokenizer_of_files(BertTokenizer, {"vocab.txt": "\n".join(WORDS)}, model_max_length=32)
     BlipProcessor(image_processor=BlipImageProcessor(size={"height": 16, "width": 16}), tokenizer=tokens).save_pretrained(folder)
     return folder
 

@@ -32,8 +32,21 @@ def _clip(tokens, projected: bool = False, width: int = WIDTH, length: int = 77,
 def _t5_tokenizer():
     from transformers import T5TokenizerFast
 
-    pieces = ["<pad>", "</s>", "<unk>", *("▁" + word for word in tiny.WORDS), "▁", *"abcdefghijklmnopqrstuvwxyz<>_"]
-    return T5TokenizerFast(vocab=[(piece, -float(i)) for i, piece in enumerate(dict.fromkeys(pieces))], extra_ids=0)
+    return unigram(T5TokenizerFast, ["<pad>", "</s>", "<unk>"], "$A </s>", extra_ids=0)
+
+
+def unigram(cls, special: list[str], template: str, last: tuple[str, ...] = (), words: tuple[str, ...] = tiny.WORDS, **options):
+    """A sentencepiece-like tokenizer of words and letters, from a ``tokenizer.json``."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    pieces = [*special, *("▁" + word for word in words), "▁", *"abcdefghijklmnopqrstuvwxyz<>_"]
+    pieces = [*dict.fromkeys(pieces), *last]
+    tokens = Tokenizer(models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=pieces.index("<unk>")))
+    tokens.pre_tokenizer, tokens.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    tokens.add_special_tokens([*special, *last])
+    ends = [(piece, pieces.index(piece)) for piece in special if piece in template]
+    tokens.post_processor = processors.TemplateProcessing(single=template, special_tokens=ends)
+    return tiny.tokenizer_of_files(cls, {"tokenizer.json": tokens.to_str()}, **options)
 
 
 def _t5(tokens, width: int):
@@ -155,11 +168,10 @@ def _decoder_parts(kind: str):
 
 def _multilingual():
     from diffusers.pipelines.kandinsky.text_encoder import MCLIPConfig, MultilingualCLIP
-    from transformers import XLMRobertaTokenizer
+    from transformers import XLMRobertaTokenizerFast
 
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", *("▁" + word for word in tiny.WORDS), "▁", *"abcdefghijklmnopqrstuvwxyz<>_"]
-    vocabulary = [(piece, -float(i)) for i, piece in enumerate([*dict.fromkeys(pieces), "<mask>"])]
-    tokens = XLMRobertaTokenizer(vocab=vocabulary, model_max_length=77)
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokens = unigram(XLMRobertaTokenizerFast, special, "<s> $A </s>", ("<mask>",), model_max_length=77)
     config = MCLIPConfig(
         numDims=WIDTH, transformerDimensions=40, hidden_size=40, intermediate_size=37, num_attention_heads=4,
         num_hidden_layers=2, vocab_size=len(tokens) + 5, max_position_embeddings=80,

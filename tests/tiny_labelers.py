@@ -23,7 +23,7 @@ TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "nu
 
 def save_blip(folder: Path, task: str) -> Path:
     """A ``BlipForQuestionAnswering`` ("vqa") or ``BlipForImageTextRetrieval`` ("itm")."""
-    from transformers import BertTokenizer, BlipConfig, BlipForImageTextRetrieval, BlipForQuestionAnswering, BlipProcessor
+    from transformers import BertTokenizerFast, BlipConfig, BlipForImageTextRetrieval, BlipForQuestionAnswering, BlipProcessor
     from transformers.models.blip import BlipImageProcessor
 
     text = {
@@ -32,13 +32,14 @@ def save_blip(folder: Path, task: str) -> Path:
     }  # fmt: skip
     vision = {**TOWER, "image_size": SIDE, "patch_size": 8, "initializer_range": 0.3}
     config = BlipConfig(text_config=text, vision_config=vision, projection_dim=16, image_text_hidden_size=16)
-    tokens = tiny.tokenizer_of_files(BertTokenizer, {"vocab.txt": "\n".join(BERT)}, model_max_length=32)
+    tokens = tiny.tokenizer_of_files(BertTokenizerFast, {"vocab.txt": "\n".join(BERT)}, model_max_length=32)
     model = _random(lambda: {"vqa": BlipForQuestionAnswering, "itm": BlipForImageTextRetrieval}[task](config))
     if task == "itm":
         model.itm_head.weight.data.mul_(30)
     model.save_pretrained(folder)
     images = BlipImageProcessor(size={"height": SIDE, "width": SIDE})
     BlipProcessor(image_processor=images, tokenizer=tokens).save_pretrained(folder)
+    tiny.one_file(folder)
     return folder
 
 
@@ -80,7 +81,8 @@ def save_qwen(folder: Path) -> Path:
     tokens.chat_template = CHAT
     text = {
         **TOWER, "vocab_size": len(tokens), "num_key_value_heads": 2, "max_position_embeddings": 256, "initializer_range": 0.2,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}, "use_cache": True,
+        "rope_scaling": {"rope_type": "default", "type": "mrope", "mrope_section": [2, 1, 1]}, "rope_theta": 10000.0,
+        "use_cache": True,
     }  # fmt: skip
     vision = {
         "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4, "out_hidden_size": 32, "patch_size": 4,

@@ -83,9 +83,11 @@ def save_open_clip(folder: Path, seed: int = 0) -> Path:
 
 def bert() -> object:
     """A BERT tokenizer with one id for each of BERT_WORDS."""
-    from transformers import BertTokenizer
+    from transformers import BertTokenizerFast
 
-    return tiny.tokenizer_of_files(BertTokenizer, {"vocab.txt": "\n".join(BERT_WORDS)}, bos_token="[DEC]", model_max_length=64)
+    return tiny.tokenizer_of_files(
+        BertTokenizerFast, {"vocab.txt": "\n".join(BERT_WORDS)}, bos_token="[DEC]", model_max_length=64
+    )
 
 
 def save_blip_vqa(folder: Path, seed: int = 0, cls: str = "BlipForQuestionAnswering") -> Path:
@@ -116,14 +118,19 @@ TEMPLATE = (
 )
 
 
+def _qwen_tokenizer() -> object:
+    """A byte-level tokenizer in which "Yes" is one id."""
+    from transformers import Qwen2TokenizerFast
+
+    vocabulary = {letter: i for i, letter in enumerate(tiny._byte_letters())} | {"Ye": 256, "Yes": 257}
+    return tiny.byte_pair_tokenizer(Qwen2TokenizerFast, vocabulary, [("Y", "e"), ("Ye", "s")])
+
+
 def save_qwen(folder: Path, seed: int = 0) -> Path:
     """A ``Qwen2_5_VLForConditionalGeneration`` folder: tokenizer, image processor and chat template apart, as published."""
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessor
 
-    letters = tiny._byte_letters()
-    vocabulary = {letter: i for i, letter in enumerate(letters)} | {"Ye": 256, "Yes": 257}
-    tokens = Qwen2Tokenizer(vocab=vocabulary, merges=[("Y", "e"), ("Ye", "s")])
+    tokens = _qwen_tokenizer()
     special = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     tokens.add_special_tokens({"additional_special_tokens": special})
     ids = {name: tokens.convert_tokens_to_ids(f"<|{name}|>") for name in ("vision_start", "vision_end", "image_pad", "video_pad")}
@@ -133,7 +140,7 @@ def save_qwen(folder: Path, seed: int = 0) -> Path:
             "vocab_size": len(tokens), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
             "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
             "bos_token_id": None, "eos_token_id": None, "pad_token_id": None,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]},
+            "rope_scaling": {"rope_type": "default", "type": "mrope", "mrope_section": [1, 1, 2]}, "rope_theta": 1e4,
         },
         vision_config={
             "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2,
@@ -145,18 +152,15 @@ def save_qwen(folder: Path, seed: int = 0) -> Path:
     seeded(lambda: Qwen2_5_VLForConditionalGeneration(config), seed, 2.0).save_pretrained(folder)
     tokens.save_pretrained(folder)
     size = {"shortest_edge": 16 * 16, "longest_edge": 32 * 32}
-    Qwen2VLImageProcessorPil(size=size, patch_size=4, merge_size=2).save_pretrained(folder)
+    Qwen2VLImageProcessor(size=size, patch_size=4, merge_size=2).save_pretrained(folder)
     return folder
 
 
 def save_llava(folder: Path, seed: int = 0) -> Path:
     """A ``LlavaForConditionalGeneration`` folder with its processor: the plain case of a model that chats about a picture."""
-    from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor, Qwen2Tokenizer
+    from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 
-    letters = tiny._byte_letters()
-    tokens = Qwen2Tokenizer(
-        vocab={letter: i for i, letter in enumerate(letters)} | {"Ye": 256, "Yes": 257}, merges=[("Y", "e"), ("Ye", "s")]
-    )
+    tokens = _qwen_tokenizer()
     tokens.add_special_tokens({"additional_special_tokens": ["<image>"]})
     config = LlavaConfig(
         text_config={

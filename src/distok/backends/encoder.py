@@ -42,7 +42,9 @@ class Encoded:
 def update(digest: "hashlib.blake2b", module: torch.nn.Module, prefix: str = "") -> None:
     """Add a module's weights to a hash."""
     for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{prefix}{name}".encode())
+        # A CLIPTextModel of transformers 4 names its weights with this prefix, one of transformers 5 without.
+        bare = name.removeprefix("text_model.") if type(module).__name__ == "CLIPTextModel" else name
+        digest.update(f"{prefix}{bare}".encode())
         digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
 
 

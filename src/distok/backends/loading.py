@@ -150,6 +150,7 @@ def load_pipeline(folder: Path, cls: str, device: str, dtype: torch.dtype | None
         if _only_variants(folder):
             options["variant"] = "fp16"
         pipe = getattr(diffusers, cls).from_pretrained(folder, low_cpu_mem_usage=is_accelerate_available(), **options)
+        _check_names(folder, pipe)
         if offload == "balanced":
             pipe.enable_model_cpu_offload(device=device)
         elif offload == "low":
@@ -157,6 +158,31 @@ def load_pipeline(folder: Path, cls: str, device: str, dtype: torch.dtype | None
         else:
             pipe = pipe.to(device)
     return pipe
+
+
+def _check_names(folder: Path, pipe: Any) -> None:
+    """Refuse a CLIP text encoder saved by transformers 5 under transformers 4, which finds no weight of its own and only warns.
+
+    Raises:
+        DistokError: no name in the encoder's file is one of the loaded encoder's.
+    """
+    import transformers
+    from safetensors import safe_open
+
+    if not transformers.__version__.startswith("4."):
+        return
+    for name, part in pipe.components.items():
+        if "text_encoder" not in name or part is None:
+            continue
+        stored: set[str] = set()
+        for file in (folder / name).glob("*model*.safetensors"):
+            with safe_open(file, framework="pt") as tensors:
+                stored |= set(tensors.keys())
+        if not stored & part.state_dict().keys():
+            raise DistokError(
+                f"{folder / name} was saved by transformers 5, and the installed {transformers.__version__} would leave it "
+                "random; upgrade: pip install 'transformers>=5'"
+            )
 
 
 def check_vocabulary(folder: Path, tokenizer: Any, encoder: Any) -> None:

@@ -49,7 +49,8 @@ class StableDiffusion3Backend(DiffusersBackend):
         if "text_encoder_3" in encoded:
             t5 = encoded["text_encoder_3"].last
         else:
-            t5 = clip.new_zeros(len(prompts), T5_LENGTH, self.pipe.transformer.config.joint_attention_dim)
+            # Zeros, of as many positions as this release of diffusers takes.
+            t5 = self.pipe._get_t5_prompt_embeds(list(prompts), max_sequence_length=T5_LENGTH).to(clip)
         clip = F.pad(clip, (0, t5.shape[-1] - clip.shape[-1]))
         return {
             "prompt_embeds": torch.cat([clip, t5], 1),

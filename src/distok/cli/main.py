@@ -7,7 +7,23 @@ from typing import Annotated
 
 import typer
 
-from distok.cli import backends, baseline, create, demo, doctor, evaluate, explore, export, import_, judge, read, score, study, train, world
+from distok.cli import (
+    backends,
+    baseline,
+    create,
+    demo,
+    doctor,
+    evaluate,
+    explore,
+    export,
+    import_,
+    judge,
+    read,
+    score,
+    study,
+    train,
+    world,
+)
 from distok.errors import DistokError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")

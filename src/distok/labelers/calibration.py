@@ -85,7 +85,7 @@ def _golden(f: Callable[[float], float], low: float, high: float) -> float:
     left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
     f_left, f_right = f(left), f(right)
     while high - low > 1e-5:
-        if f_left < f_right:
+        if f_left <= f_right:  # on a plateau, as where a cross-entropy has come down to 0, towards its left edge
             high, right, f_right = right, left, f_left
             left = high - GOLDEN * (high - low)
             f_left = f(left)

@@ -4,7 +4,7 @@ Shapes: b pictures, k names, e feature width, l places of a picture.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -57,12 +57,11 @@ class ClipLabeler(Labeler):
         Raises:
             DistokError: a part is missing or corrupt, or the settings do not fit the model.
         """
-        pretrained.check_weights(folder)
         pretrained.check_tokenizer(folder)
+        model = loading.load_model(folder, "AutoModel", device, dtype)
         with pretrained.loading(folder):
-            from transformers import AutoModel, CLIPProcessor
+            from transformers import CLIPProcessor
 
-            model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).to(dtype).to(device)
             processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
         return cls(flat_features(model), processor, settings, kind)
 
@@ -93,14 +92,13 @@ class ClipLabeler(Labeler):
         pixels = pixels.to(self.model.dtype)
         if self.reading == "places":
             return place_shares(place_features(self.model, pixels), texts, 1 / self.temperature)
-        feature = unit_feature(self.model.get_image_features(pixel_values=pixels))
-        return (feature @ texts.T / self.temperature).softmax(-1)
+        return (image_feature(self.model, pixels) @ texts.T / self.temperature).softmax(-1)
 
     def _text_features(self, names: tuple[str, ...]) -> Float[Tensor, "k e"]:
         if names not in self._texts:
             captions = [self.template.replace("{}", name) for name in names]
             inputs = self.processor.tokenizer(captions, padding=True, truncation=True, return_tensors="pt").to(self.model.device)
-            self._texts[names] = unit_feature(self.model.get_text_features(**inputs))
+            self._texts[names] = text_feature(self.model, inputs)
         return self._texts[names]
 
 
@@ -129,6 +127,17 @@ def flat_features(model: Any) -> Any:
     if isinstance(pooler, torch.nn.AdaptiveAvgPool2d):
         model.vision_model.pooler = torch.nn.Sequential(pooler, torch.nn.Flatten())
     return model
+
+
+# Not get_image_features, get_text_features: in transformers 4 a dual encoder's give its towers arguments some do not take.
+def image_feature(model: Any, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+    """The projected features of pictures by a ``CLIPModel`` or a dual encoder, of length 1."""
+    return unit_feature(model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output))
+
+
+def text_feature(model: Any, inputs: Mapping[str, Tensor]) -> Float[Tensor, "b e"]:
+    """The projected features of texts by a ``CLIPModel`` or a dual encoder, of length 1."""
+    return unit_feature(model.text_projection(model.text_model(**inputs).pooler_output))
 
 
 def unit_feature(output: Any) -> Float[Tensor, "b e"]:

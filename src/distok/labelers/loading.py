@@ -44,7 +44,8 @@ def load_model(folder: Path, model_class: str, device: str, dtype: torch.dtype) 
     missing = sorted(info["missing_keys"])
     if missing:  # transformers would leave these at random and only warn
         raise DistokError(
-            f"{folder} lacks {len(missing)} weights of a {model_class}, {missing[0]} among them; give a checkpoint of that class"
+            f"{folder} lacks {len(missing)} weights of a {type(model).__name__}, {missing[0]} among them; "
+            "give a checkpoint of that class"
         )
     return model.eval().requires_grad_(False).to(device)
 
@@ -81,7 +82,8 @@ def hash_of(model: torch.nn.Module, settings: str) -> str:
     """A short hash of the settings and of every weight."""
     digest = hashlib.blake2b(settings.encode(), digest_size=8)
     for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
+        # A text tower of transformers 4 names its weights with the prefix twice, one of transformers 5 once.
+        digest.update(name.replace("text_model.text_model.", "text_model.").encode())
         digest.update(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 

@@ -1,13 +1,15 @@
 """The Menagerie's tokenizer and its contrastive text-image model, made of ordinary transformers classes."""
 
 import copy
+import json
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTextConfig, CLIPTokenizer, ResNetConfig, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from distok.files import write_tensors, write_text
+from distok.files import read_tensors, write_tensors, write_text
 from distok.labelers.clip import flat_features
 from distok.menagerie.captions import WORDS
 
@@ -32,7 +34,10 @@ def make_tokenizer(words: tuple[str, ...] = WORDS) -> CLIPTokenizer:
             tokens.append(pieces[0])
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
-    return CLIPTokenizer(vocab=vocab, merges=list(ranks), model_max_length=CONTEXT, pad_token="<|endoftext|>")
+    with tempfile.TemporaryDirectory() as folder:  # by files: the constructor takes other arguments in transformers 4 than in 5
+        write_text(Path(folder) / "vocab.json", json.dumps(vocab))
+        write_text(Path(folder) / "merges.txt", "\n".join(["#version: 0.2", *map(" ".join, ranks), ""]))
+        return CLIPTokenizer.from_pretrained(folder, model_max_length=CONTEXT, pad_token="<|endoftext|>")
 
 
 def _spell(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
@@ -80,6 +85,30 @@ def make_clip(tokenizer: CLIPTokenizer, width: int = 192, layers: int = 2, side:
     return flat_features(model)
 
 
+def name_as_published(weights: Path, tower: str = "") -> None:
+    """Name a saved CLIP text encoder's weights as published checkpoints do, with ``text_model.`` before each.
+
+    transformers 5 reads this too, but leaves the prefix out on saving; transformers 4 and other tools then find no weight
+    of theirs and go on with random ones.
+
+    Args:
+        weights: the safetensors file, written anew.
+        tower: what stands before the encoder's own names: nothing, or "text_model." in a dual encoder.
+    """
+    tensors, metadata = read_tensors(weights)
+    inner = f"{tower}text_model."
+    bare = [name for name in tensors if name.startswith(tower) and not name.startswith(inner)]
+    named = {name: inner + name.removeprefix(tower) if name in bare else name for name in tensors}
+    write_tensors(weights, {named[name]: tensor for name, tensor in tensors.items()}, metadata)
+
+
+def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write a tokenizer with ``vocab.json`` and ``merges.txt`` too, the only form that transformers 4 and older tools read."""
+    tokenizer.save_pretrained(folder)
+    if hasattr(tokenizer, "backend_tokenizer"):
+        tokenizer.backend_tokenizer.model.save(str(folder))
+
+
 def save_projection(clip: VisionTextDualEncoderModel, folder: Path) -> None:
     """Write the text projection beside the text encoder, so that E(q) is the projected embedding."""
     write_tensors(folder / "projection.safetensors", {"weight": clip.text_projection.weight})
@@ -87,15 +116,14 @@ def save_projection(clip: VisionTextDualEncoderModel, folder: Path) -> None:
 
 def save_labeler(clip: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer, folder: Path, temperature: float) -> None:
     """Write the labeler's folder: model, tokenizer, image processor and its reading rule."""
-    import json
-
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers import CLIPImageProcessor
 
     side = clip.config.vision_config.image_size
     folder.mkdir(parents=True, exist_ok=True)
     copy.deepcopy(clip).half().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    CLIPImageProcessorPil(
+    name_as_published(folder / "model.safetensors", "text_model.")
+    save_tokenizer(tokenizer, folder)
+    CLIPImageProcessor(
         size={"shortest_edge": side},
         crop_size={"height": side, "width": side},
         image_mean=[0.5] * 3,

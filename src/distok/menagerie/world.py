@@ -20,7 +20,7 @@ from distok.files import read_tensors, write_text
 from distok.menagerie.corpus import Drawn, Source
 from distok.menagerie.evaluator import Evaluator
 from distok.menagerie.folder import Folder
-from distok.menagerie.language import make_clip, make_tokenizer, save_labeler, save_projection
+from distok.menagerie.language import make_clip, make_tokenizer, name_as_published, save_labeler, save_projection, save_tokenizer
 from distok.menagerie.latents import build_bank, read_bank
 from distok.menagerie.stage import Runner, Schedule
 from distok.menagerie.stage_denoiser import DenoiserStage, make_unet
@@ -165,6 +165,8 @@ class World:
         folder = self.out / "pipeline"
         with without_bars():
             pipeline.save_pretrained(folder)
+        name_as_published(folder / "text_encoder" / "model.safetensors")
+        save_tokenizer(tokenizer, folder / "tokenizer")
         save_projection(clip, folder / "text_encoder")
         settings = {"steps": self.recipe.steps, "guidance_scale": self.recipe.guidance_scale, "size": 128}
         write_text(folder / "distok.json", json.dumps(settings, indent=1))

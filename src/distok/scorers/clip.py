@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from distok import pretrained
 from distok.errors import DistokError
+from distok.labelers.clip import flat_features, image_feature, text_feature
 from distok.labelers.loading import hash_of, load_image_processor, load_model, load_tokenizer
 from distok.scorers import open_clip
 from distok.scorers.base import Scale, Scorer, ScorerSettings
@@ -47,12 +47,12 @@ class Tower:
         if self.whole:
             pictures = [_fitted(picture, self.images) for picture in pictures]
         pixels = self.images(images=list(pictures), return_tensors="pt")["pixel_values"]
-        return _unit(self.model.get_image_features(pixel_values=pixels.to(self.model.device, self.model.dtype)))
+        return _finite(image_feature(self.model, pixels.to(self.model.device, self.model.dtype)))
 
     def text_features(self, texts: Sequence[str]) -> Float[Tensor, "b e"]:
         """The projected features of texts, of length 1; a text is cut where the model's context ends."""
         inputs = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(self.model.device)
-        return _unit(self.model.get_text_features(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]))
+        return _finite(text_feature(self.model, {key: inputs[key] for key in ("input_ids", "attention_mask")}))
 
 
 def load_tower(folder: Path, settings: ScorerSettings, whole: bool = False) -> Tower:
@@ -69,8 +69,6 @@ def load_tower(folder: Path, settings: ScorerSettings, whole: bool = False) -> T
     kind = pretrained.read_json(folder / "config.json").get("model_type")
     if kind not in KINDS:
         raise DistokError(f"{folder} is a model of type {kind!r}, but a CLIP model is expected; supported: {', '.join(KINDS)}")
-    from distok.labelers.clip import flat_features
-
     model = flat_features(load_model(folder, KINDS[kind], settings.device, settings.torch_dtype))
     return Tower(model, load_tokenizer(folder), load_image_processor(folder), whole)
 
@@ -163,9 +161,7 @@ def _fitted(picture: "Image.Image", images: Any) -> "Image.Image":
     return ImageOps.pad(picture, (side, side), method=Image.Resampling.BICUBIC, color=0)
 
 
-def _unit(output: Any) -> Float[Tensor, "b e"]:
-    # transformers 5 wraps the feature in an output object, transformers 4 returns it bare.
-    features = F.normalize(getattr(output, "pooler_output", output).float(), dim=-1)
+def _finite(features: Float[Tensor, "b e"]) -> Float[Tensor, "b e"]:
     if not math.isfinite(features.abs().sum().item()):
         raise DistokError("a CLIP feature is not finite; use dtype float32, or copy the weights again")
     return features
