@@ -13,7 +13,7 @@ from distok.training.settings import TrainSettings
 from distok.training.tasks import random_mixtures, said
 
 PAIRS = 256  # pairs sampled for the quantile; more move it by less than 0.01
-HIGH, LOW = 0.9, 0.1  # quantiles
+HIGH, LOW = 0.9, 0.05  # quantiles
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def calibrate(backend: Backend, names: Sequence[str], settings: TrainSettings, p
     """Read both thresholds off the encoder's own cosines.
 
     ε₁ is the 0.9 quantile, over fusable pairs, of cos(q_a worded as "a photo of a c1 c2", q_r = "a c1 c2"): what the best of
-    words would reach, so that a token is not pushed further than a perfect paraphrase. ε₂ is the 0.1 quantile, over what
+    words would reach, so that a token is not pushed further than a perfect paraphrase. ε₂ is the 0.05 quantile, over what
     fusion is asked for, of cos(q_r, q_s): a token as close to the generic picture as the words themselves are is close enough.
     With the mean over single classes in its place, which is higher, the generic picture pulls on nearly every mixture, and
     harder the better it is fused (docs/log.md).
