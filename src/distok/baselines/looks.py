@@ -30,13 +30,13 @@ def looks(labeler: Labeler, pictures: "Sequence[Image.Image]", names: Sequence[s
 
 
 def _looks(labeler: Labeler, pictures: "Sequence[Image.Image]", names: Sequence[str]) -> Float[Tensor, "b e"]:
-    from distok.labelers.clip import ClipLabeler, unit_feature
+    from distok.labelers.clip import ClipLabeler, image_feature
 
     if isinstance(labeler, ClipLabeler) and labeler.reading == "whole":
         images = [picture.convert("RGB") for picture in pictures]
         pixels = labeler.processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
         pixels = pixels.to(labeler.model.device, labeler.model.dtype)
-        return unit_feature(labeler.model.get_image_features(pixel_values=pixels)).cpu()
+        return image_feature(labeler.model, pixels).cpu()
     return labeler.probabilities(pictures, names).float().cpu().clamp(min=0).sqrt()
 
 
