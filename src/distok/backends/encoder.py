@@ -6,6 +6,7 @@ Shapes: b prompts, n creative tokens, l positions, d width of the input embeddin
 import copy
 import hashlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -48,7 +49,7 @@ def update(digest: "hashlib.blake2b", module: torch.nn.Module, prefix: str = "")
         digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
 
 
-class TextEncoder:
+class TextEncoder(ABC):
     """A frozen view of a text encoder. Its module, tokenizer and flags stay the pipeline's own; only the view is spliced.
 
     Args:
@@ -170,8 +171,9 @@ class TextEncoder:
         """How many special ids end a prompt."""
         return 1
 
+    @abstractmethod
     def _forward(self, ids: Int[Tensor, "b l"], mask: Int[Tensor, "b l"], padded: bool) -> Encoded:
-        raise NotImplementedError
+        """Run the spliced module."""
 
 
 class ClipEncoder(TextEncoder):

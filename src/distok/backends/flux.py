@@ -3,14 +3,14 @@
 Shapes: b prompts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from distok.backends.base import Condition, RenderDefaults
 from distok.backends.encoder import ClipEncoder, T5Encoder, TextEncoder
-from distok.backends.pipeline import DiffusersBackend, generators, on_step
+from distok.backends.pipeline import DiffusersBackend
 
 T5_LENGTH = 512  # the pipeline's own default; FLUX.1-schnell was made for 256 and takes 512
 
@@ -40,28 +40,9 @@ class FluxBackend(DiffusersBackend):
         encoded = {key: each.encode(prompts, tokens[key], padded=True) for key, each in self.encoders.items()}
         return {"prompt_embeds": encoded["text_encoder_2"].last, "pooled_prompt_embeds": encoded["text_encoder"].pooled}
 
-    def _denoise(
-        self,
-        pipe: Any,
-        condition: Condition,
-        seeds: Sequence[int],
-        how: RenderDefaults,
-        negative_prompt: str | None,
-        progress: Callable[[int], None] | None,
-    ) -> Tensor:
-        dtype = self.encoders["text_encoder"].table.weight.dtype
-        options: dict[str, Any] = {key: value.to(dtype) for key, value in condition.items()}
-        options["guidance_scale"] = how.guidance_scale
+    def _guided(self, condition: Condition, how: RenderDefaults, negative_prompt: str | None, count: int) -> dict[str, Any]:
+        options: dict[str, Any] = {**self._typed(condition), "guidance_scale": how.guidance_scale}
         if negative_prompt and how.guidance_scale > 1:
-            negative = self._negative(negative_prompt, len(seeds))
-            options |= {f"negative_{key}": value.to(dtype) for key, value in negative.items()}
+            options |= self._typed(self._negative(negative_prompt, count), "negative_")
             options |= {"true_cfg_scale": how.guidance_scale, "guidance_scale": 1.0}
-        return pipe(
-            **options,
-            generator=generators(seeds),
-            num_inference_steps=how.steps,
-            height=how.size,
-            width=how.size,
-            output_type="pt",
-            callback_on_step_end=on_step(progress),
-        ).images
+        return options

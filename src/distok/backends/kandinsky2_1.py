@@ -3,15 +3,15 @@
 Shapes: b prompts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from distok.backends.base import Condition, RenderDefaults
 from distok.backends.encoder import MultilingualClipEncoder, TextEncoder
 from distok.backends.kandinsky2_2 import KandinskyV22Backend
-from distok.backends.pipeline import generators
 
 
 class KandinskyBackend(KandinskyV22Backend):
@@ -35,38 +35,12 @@ class KandinskyBackend(KandinskyV22Backend):
         said = {"text_embeds": decoder.pooled, "text_states": decoder.last, "text_mask": decoder.mask.to(decoder.last.dtype)}
         return {**super()._condition(prompts, tokens), **said}
 
-    def _denoise(
-        self,
-        pipe: Any,
-        condition: Condition,
-        seeds: Sequence[int],
-        how: RenderDefaults,
-        negative_prompt: str | None,
-        progress: Callable[[int], None] | None,
-    ) -> Tensor:
-        wanted, unwanted = self._embeddings(condition, seeds, how, negative_prompt)
-        parts = [condition]
-        if how.guidance_scale > 1:
-            parts.insert(0, self._negative(negative_prompt, len(seeds)))
+    def _decoder(
+        self, pipe: Any, condition: Condition, count: int, how: RenderDefaults, negative: str | None, progress: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        parts = [self._negative(negative, count), condition] if how.guidance_scale > 1 else [condition]
         # This decoder takes prompts alone, so what they were encoded to is handed over where it would encode them.
-        said = tuple(_stacked(parts, key) for key in ("text_embeds", "text_states", "text_mask"))
+        said = tuple(torch.cat([part[key] for part in parts]) for key in ("text_embeds", "text_states", "text_mask"))
         pipe._encode_prompt = lambda *args, **kwargs: said
-        picture = pipe(
-            [""] * len(seeds),
-            image_embeds=wanted,
-            negative_image_embeds=unwanted,
-            generator=generators(seeds),
-            num_inference_steps=how.steps,
-            guidance_scale=how.guidance_scale,
-            height=how.size,
-            width=how.size,
-            output_type="pt",
-            callback=None if progress is None else lambda step, timestep, latents: progress(step + 1),
-        ).images
-        return (picture * 0.5 + 0.5).clamp(0, 1)  # this family's "pt" is the decoder's own range
-
-
-def _stacked(parts: Sequence[Condition], key: str) -> Tensor:
-    import torch
-
-    return torch.cat([part[key] for part in parts])
+        report = None if progress is None else lambda step, timestep, latents: progress(step + 1)
+        return ([""] * count,), {"callback": report}

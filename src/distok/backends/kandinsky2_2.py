@@ -15,7 +15,7 @@ from distok.backends.base import Condition, RenderDefaults
 from distok.backends.encoder import ClipEncoder, TextEncoder
 from distok.backends.kandinsky_prior import prior_condition, sample_prior, zero_embedding
 from distok.backends.loading import check_parts, load_pipeline
-from distok.backends.pipeline import DiffusersBackend, generators, on_step
+from distok.backends.pipeline import DiffusersBackend, on_step
 from distok.errors import DistokError
 
 
@@ -104,18 +104,16 @@ class KandinskyV22Backend(DiffusersBackend):
         progress: Callable[[int], None] | None,
     ) -> Tensor:
         wanted, unwanted = self._embeddings(condition, seeds, how, negative_prompt)
-        picture = pipe(
-            image_embeds=wanted,
-            negative_image_embeds=unwanted,
-            generator=generators(seeds),
-            num_inference_steps=how.steps,
-            guidance_scale=how.guidance_scale,
-            height=how.size,
-            width=how.size,
-            output_type="pt",
-            callback_on_step_end=on_step(progress),
-        ).images
+        prompts, options = self._decoder(pipe, condition, len(seeds), how, negative_prompt, progress)
+        options |= {"image_embeds": wanted, "negative_image_embeds": unwanted, "guidance_scale": how.guidance_scale}
+        picture = self._call(pipe, seeds, how, *prompts, **options)
         return (picture * 0.5 + 0.5).clamp(0, 1)  # this family's "pt" is the decoder's own range
+
+    def _decoder(
+        self, pipe: Any, condition: Condition, count: int, how: RenderDefaults, negative: str | None, progress: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What this decoder takes beside the picture's embedding."""
+        return (), {"callback_on_step_end": on_step(progress)}
 
 
 def find_prior(folder: Path) -> Path:

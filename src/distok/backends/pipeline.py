@@ -156,7 +156,6 @@ class DiffusersBackend(Backend):
     def _condition(self, prompts: Sequence[str], tokens: Mapping[str, Tensor | None]) -> Condition:
         """Encode prompts as the pipeline's own ``encode_prompt`` does."""
 
-    @abstractmethod
     def _denoise(
         self,
         pipe: Any,
@@ -167,6 +166,33 @@ class DiffusersBackend(Backend):
         progress: Callable[[int], None] | None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Pictures in [0, 1] of one batch; ``progress`` is told how many steps are done."""
+        options = self._guided(condition, how, negative_prompt, len(seeds))
+        return self._call(pipe, seeds, how, callback_on_step_end=on_step(progress), **options)
+
+    def _guided(self, condition: Condition, how: RenderDefaults, negative_prompt: str | None, count: int) -> dict[str, Any]:
+        """The condition, and where guidance asks for it that of the negative prompt, as the pipeline's arguments."""
+        options: dict[str, Any] = {**self._typed(condition), "guidance_scale": how.guidance_scale}
+        if how.guidance_scale > 1:
+            options |= self._typed(self._negative(negative_prompt, count), "negative_")
+        return options
+
+    def _typed(self, condition: Condition, prefix: str = "") -> Condition:
+        """A condition in the type of the pipeline's weights, its names under a prefix."""
+        dtype = next(iter(self.encoders.values())).table.weight.dtype
+        return {f"{prefix}{key}": value.to(dtype) for key, value in condition.items()}
+
+    @staticmethod
+    def _call(pipe: Any, seeds: Sequence[int], how: RenderDefaults, *prompts: Any, **options: Any) -> Tensor:
+        """Run the pipeline with what every family takes."""
+        return pipe(
+            *prompts,
+            **options,
+            generator=generators(seeds),
+            num_inference_steps=how.steps,
+            height=how.size,
+            width=how.size,
+            output_type="pt",
+        ).images
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:

@@ -3,7 +3,7 @@
 Shapes: b prompts, d token width, e feature width.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from distok import files
 from distok.backends.base import Condition, RenderDefaults
 from distok.backends.encoder import ClipEncoder, TextEncoder
-from distok.backends.pipeline import DiffusersBackend, generators, on_step
+from distok.backends.pipeline import DiffusersBackend
 from distok.errors import DistokError
 
 
@@ -57,29 +57,6 @@ class StableDiffusionBackend(DiffusersBackend):
 
     def _constants(self) -> dict[str, Any]:
         return {"requires_safety_checker": self.pipe.config.requires_safety_checker}
-
-    def _denoise(
-        self,
-        pipe: Any,
-        condition: Condition,
-        seeds: Sequence[int],
-        how: RenderDefaults,
-        negative_prompt: str | None,
-        progress: Callable[[int], None] | None,
-    ) -> Tensor:
-        embeds = condition["prompt_embeds"].to(self.encoders["text_encoder"].table.weight.dtype)
-        negative = self._negative(negative_prompt, len(seeds))["prompt_embeds"] if how.guidance_scale > 1 else None
-        return pipe(
-            prompt_embeds=embeds,
-            negative_prompt_embeds=negative,
-            generator=generators(seeds),
-            num_inference_steps=how.steps,
-            guidance_scale=how.guidance_scale,
-            height=how.size,
-            width=how.size,
-            output_type="pt",
-            callback_on_step_end=on_step(progress),
-        ).images
 
 
 def _single(pooled: Tensor) -> Any:

@@ -3,7 +3,7 @@
 Shapes: b prompts, l positions, w width of the transformer's text input.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distok.backends.base import Condition, RenderDefaults
 from distok.backends.encoder import ClipEncoder, T5Encoder, TextEncoder
-from distok.backends.pipeline import DiffusersBackend, generators, on_step
+from distok.backends.pipeline import DiffusersBackend
 
 T5_LENGTH = 256  # the pipeline's own default
 
@@ -56,28 +56,3 @@ class StableDiffusion3Backend(DiffusersBackend):
             "prompt_embeds": torch.cat([clip, t5], 1),
             "pooled_prompt_embeds": torch.cat([each.pooled for each in pair], -1),
         }
-
-    def _denoise(
-        self,
-        pipe: Any,
-        condition: Condition,
-        seeds: Sequence[int],
-        how: RenderDefaults,
-        negative_prompt: str | None,
-        progress: Callable[[int], None] | None,
-    ) -> Tensor:
-        dtype = self.encoders["text_encoder"].table.weight.dtype
-        options = {key: value.to(dtype) for key, value in condition.items()}
-        if how.guidance_scale > 1:
-            negative = self._negative(negative_prompt, len(seeds))
-            options |= {f"negative_{key}": value.to(dtype) for key, value in negative.items()}
-        return pipe(
-            **options,
-            generator=generators(seeds),
-            num_inference_steps=how.steps,
-            guidance_scale=how.guidance_scale,
-            height=how.size,
-            width=how.size,
-            output_type="pt",
-            callback_on_step_end=on_step(progress),
-        ).images

@@ -3,7 +3,7 @@
 Shapes: b prompts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from distok.backends.base import Condition, RenderDefaults
 from distok.backends.encoder import ClipEncoder, TextEncoder
-from distok.backends.pipeline import DiffusersBackend, generators, on_step
+from distok.backends.pipeline import DiffusersBackend
 
 
 class StableDiffusionXLBackend(DiffusersBackend):
@@ -45,28 +45,3 @@ class StableDiffusionXLBackend(DiffusersBackend):
         if text is None and self.pipe.config.force_zeros_for_empty_prompt:
             return {key: torch.zeros_like(value) for key, value in negative.items()}
         return negative
-
-    def _denoise(
-        self,
-        pipe: Any,
-        condition: Condition,
-        seeds: Sequence[int],
-        how: RenderDefaults,
-        negative_prompt: str | None,
-        progress: Callable[[int], None] | None,
-    ) -> Tensor:
-        dtype = self.encoders["text_encoder"].table.weight.dtype
-        options = {key: value.to(dtype) for key, value in condition.items()}
-        if how.guidance_scale > 1:
-            negative = self._negative(negative_prompt, len(seeds))
-            options |= {f"negative_{key}": value.to(dtype) for key, value in negative.items()}
-        return pipe(
-            **options,
-            generator=generators(seeds),
-            num_inference_steps=how.steps,
-            guidance_scale=how.guidance_scale,
-            height=how.size,
-            width=how.size,
-            output_type="pt",
-            callback_on_step_end=on_step(progress),
-        ).images

@@ -4,6 +4,7 @@ Shapes: b pictures, e feature width.
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,8 +95,9 @@ class _CosineScorer(Scorer):
     def _score(self, pictures: "Sequence[Image.Image]", prompts: Sequence[str]) -> Float[Tensor, " b"]:
         return self._scaled((self.tower.image_features(pictures) * self.tower.text_features(prompts)).sum(-1))
 
+    @abstractmethod
     def _scaled(self, cosines: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        raise NotImplementedError
+        """The score on this metric's own scale."""
 
 
 class ClipScore(_CosineScorer):
