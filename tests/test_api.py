@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,9 @@ import distok
 from distok.api import Creator, slug
 from distok.checkpoints import check_device, known_names, locate, read_names, shipped
 from distok.errors import DistokError
+from distok.selection import candidates
 from tests import edge, tiny
+from tests.tiny import NAMES
 
 MIX = "pig=0.55, sheep=0.25, snake=0.2"
 
@@ -175,3 +179,25 @@ def test_a_part_of_the_menagerie_that_is_not_there_says_how_to_get_it():
 def test_slugs_are_file_names():
     mix = distok.Distribution.from_mapping({"guinea pig": 3, "../x": 1, "ß": 1, "a": 1, "b": 1})
     assert slug(mix) == "guinea_pig43-x14-x14-a14-etc"
+
+
+def test_the_best_of_several_pictures_is_kept_and_can_be_made_again(creator):
+    mix = f"{NAMES[0]}=0.7, {NAMES[1]}=0.3"
+    best = creator.create(mix, n=2, seed=4, best_of=3)
+    assert [seed in candidates(first, 3) for seed, first in zip(best.seeds, (4, 5), strict=True)] == [True, True]
+    for place, first in enumerate((4, 5)):
+        tried = [creator.create(mix, n=1, seed=seed).kl for seed in candidates(first, 3)]
+        assert distok.kl(best.asked, best.readings[place]) == pytest.approx(min(tried), abs=1e-3)
+    again = creator.create(mix, n=1, seed=best.seeds[1])
+    assert np.abs(pixels(again.pictures) - pixels(best.pictures[1:])).max() <= 1
+    assert [recipe.seed for recipe in best.recipes] == best.seeds
+    assert creator.create(mix, n=1, seed=5, best_of=3).seeds == best.seeds[1:], "a picture depends on its own seed alone"
+
+
+def test_choosing_needs_something_to_go_by(creator):
+    with pytest.raises(DistokError, match="choosing the best of 2 pictures needs a mix to compare them with"):
+        creator.create(creator.explore(1)[0], n=1, best_of=2)
+    with pytest.raises(DistokError, match="choosing the best of 2 pictures needs a labeler"):
+        replace(creator, labeler=None).create(f"{NAMES[0]}=1", n=1, best_of=2)
+    with pytest.raises(DistokError, match="cannot choose the best of 0 pictures; give a number from 1 to 64"):
+        creator.create(f"{NAMES[0]}=1", n=1, best_of=0)

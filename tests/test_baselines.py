@@ -8,6 +8,7 @@ import torch
 
 from distok.backends import FAMILIES, open_backend
 from distok.baselines import BASELINES, baseline, baseline_class
+from distok.baselines.base import Ask
 from distok.baselines.prior_interpolation import interpolate
 from distok.distribution import Distribution
 from distok.errors import DistokError
@@ -69,7 +70,7 @@ def cases():
     return [(name, family) for name in BASELINES for family, cls in FAMILY_OF.items() if cls in baseline_class(name).families]
 
 
-@pytest.mark.parametrize(("name", "family"), [pair for pair in cases() if pair[0] != "random-z"])
+@pytest.mark.parametrize(("name", "family"), [pair for pair in cases() if not baseline_class(pair[0]).needs_model])
 def test_every_method_runs_on_its_families_and_leaves_the_pipeline_alone(name, family, families, labeler):
     method, backend = runnable(name), families(family)
     before = fingerprint(backend.pipe)
@@ -140,8 +141,7 @@ def test_what_a_method_cannot_do_is_said(backend, labeler):
         ("sentence", MIX, [], {}, "got no seed"),
         ("sentence", MIX, [1], {"eta": 1}, "no rendering option 'eta'; the options are steps, guidance_scale, size"),
         ("bass", MIX, [1], {"prompt": "a cat"}, "the prompt 'a cat' has no {}"),
-        ("dominant", MIX, [1], {"prompt": "a watercolor of a {}"}, "measured with the prompt 'a photo of a {}' alone"),
-        ("random-z", MIX, [1], {}, "random-z decodes a latent of a DisTok; give the model"),
+        ("random-z", MIX, [1], {}, "random latent needs the DisTok that was trained for this backend; give the model"),
         ("adaptive-negatives", MIX, [1], {"guidance_scale": 1}, "acts through guidance, and the guidance scale is 1"),
     ):
         with pytest.raises(DistokError, match=text.replace("{", r"\{").replace("}", r"\}")):
@@ -181,12 +181,34 @@ class TestControls:
         again = backend.render(["a photo of a <tcrt_0>"], token, seeds=[7])
         assert np.array_equal(pixels(again), pixels(made.pictures))
 
-    def test_a_random_latent_is_that_of_the_evaluation_and_not_of_the_mix(self, backend, model):
-        first = baseline("random-z").make(backend, None, MIX, [7], model=model)
-        other_mix = baseline("random-z").make(backend, None, Distribution(("pig",), (1.0,)), [7], model=model)
-        second = baseline("random-z", index=1).make(backend, None, MIX, [7], model=model)
-        assert first.concept.hash == other_mix.concept.hash != second.concept.hash
+    def test_a_random_latent_knows_the_mix_as_a_name_alone_and_an_index_not_even_that(self, backend, model):
+        other = Distribution(("pig",), (1.0,))
+        first, again, elsewhere = (baseline("random-z").make(backend, None, mix, [7], model=model) for mix in (MIX, MIX, other))
+        assert first.concept.hash == again.concept.hash != elsewhere.concept.hash
+        numbered = [
+            baseline("random-z", index=i).make(backend, None, m, [7], model=model) for i, m in ((0, MIX), (0, other), (1, MIX))
+        ]
+        assert numbered[0].concept.hash == numbered[1].concept.hash != numbered[2].concept.hash
         assert first.concept.distribution is None
+
+    def test_the_controls_ask_for_what_they_say(self, backend, model):
+        names, weights = NAMES[:3], (0.2, 0.5, 0.3)
+        mix = Distribution(names, weights)
+
+        def made(name):
+            method = baseline(name)
+            return method.prepare(Ask(backend, None, mix, (7,), names, model=model))
+
+        mean = torch.tensor(weights) @ backend.name_tokens(names)
+        assert torch.allclose(made("mean-of-tokens").tokens[0], mean, atol=1e-6)
+        assert torch.allclose(made("distok").tokens[0], model(mean[None])[0], atol=1e-6)
+        third, first, second = names
+        assert made("dominant").prompt == f"a photo of a {first}"
+        assert made("names-by-weight").prompt == f"a photo of a {first} {second} {third}"
+        assert made("sentence").prompt == f"a photo of a creature that is 50 % {first}, 30 % {second}, 20 % {third}"
+        states = backend.condition([f"a photo of a {name}" for name in names])["prompt_embeds"]
+        wanted = (torch.tensor(weights)[:, None, None] * states).sum(0)
+        assert torch.allclose(made("mean-of-embeddings").condition["prompt_embeds"][0], wanted, atol=1e-5)
 
     @pytest.mark.parametrize("family", HAS_PRIOR)
     def test_prior_interpolation_is_the_weighted_sum_of_what_the_library_makes_of_each_class(self, family, families):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from distok.distribution import Distribution
 from distok.errors import DistokError
-from distok.evaluation.cases import DISTOK, METHODS, STRIDE, Bench, shoot
+from distok.evaluation.cases import STRIDE, Bench, shoot
 from distok.evaluation.pictures import Darkroom, Shot
 from distok.evaluation.readings import Rulers
 from distok.evaluation.report import csv_text, grid, plain
@@ -57,26 +57,6 @@ def test_shots_whose_prompt_and_token_do_not_fit_are_refused():
         Shot("a photo of a {}", 0)
 
 
-def test_methods_ask_for_what_they_say(bench):
-    case = next(each for each in bench.cases if len(each.asked.names) == 3)
-    names = [name for name, _ in case.asked.top(3)]
-    made = {name: method(bench, case) for name, method in METHODS.items()}
-    known = {name: bench.backend.name_tokens([name])[0] for name in names}
-    mean = sum(case.asked.as_dict()[name] * known[name] for name in names)
-    assert torch.allclose(made["mean of tokens"].token, mean, atol=1e-6)
-    assert torch.allclose(made[DISTOK].token, bench.model(mean[None])[0], atol=1e-6)
-    assert made["dominant class alone"].prompt == f"a photo of a {names[0]}"
-    assert made["names by weight"].prompt == f"a photo of a {' '.join(names)}"
-    assert made["sentence with percentages"].prompt.startswith(
-        f"a photo of a creature that is {case.asked.top(1)[0][1] * 100:.0f} % "
-    )
-    states = bench.backend.condition([f"a photo of a {name}" for name in case.asked.names])["prompt_embeds"]
-    wanted = (torch.tensor(case.asked.weights)[:, None, None] * states).sum(0)
-    assert torch.allclose(made["mean of prompt embeddings"].condition["prompt_embeds"], wanted, atol=1e-5)
-    other = METHODS["random latent"](bench, bench.cases[0]).token
-    assert not torch.allclose(made["random latent"].token, other)
-
-
 def test_cases_of_other_classes_are_drawn_and_those_of_the_menagerie_are_shipped(bench, evaluator):
     from distok.menagerie.species import NAMES as SPECIES
     from distok.menagerie.splits import splits
@@ -92,7 +72,7 @@ def test_cases_of_other_classes_are_drawn_and_those_of_the_menagerie_are_shipped
 
 def test_the_reading_of_a_case_comes_from_its_own_pictures(bench):
     cases = bench.spread(3)
-    pictures = shoot(bench, METHODS[DISTOK], cases, 2, "x")
+    pictures = shoot(bench, bench.token, cases, 2, "x")
     last = cases[-1]
     alone = bench.backend.render(["a photo of a <tcrt_0>"], bench.token(last.asked)[None], seeds=[STRIDE * last.index + 1])[0]
     assert np.abs(np.asarray(alone, int) - np.asarray(pictures[-1][1], int)).max() <= 1

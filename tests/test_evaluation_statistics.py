@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distok.errors import DistokError
-from distok.evaluation.statistics import bootstrap, frechet, mean_distance, vendi
+from distok.evaluation.statistics import bootstrap
+from distok.scorers.sets import frechet, mean_distance, vendi
 
 
 def gaussian(n, mean, scale, seed=0):

@@ -77,15 +77,19 @@ def test_a_suite_by_name_resumes_and_reports(pipeline_folder, model_file, labele
     tables = evaluation.run("fidelity", tmp_path, **parts, seeds=1, cases=2, callback=lambda *report: told.append(report))
     assert tables["fidelity"][0].title == "Fidelity by the labeler"
     assert ("fidelity: DisTok", 2, 2) in told
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png") if "items" in path.parts}
     evaluation.run("fidelity", tmp_path, **parts, seeds=2, cases=2, callback=lambda *report: told.append(report))
-    assert ("fidelity: DisTok", 2, 4) in told, "the first two were there"
+    again = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png") if "items" in path.parts}
+    assert {path: again[path] for path in made} == made, "what was there is not made again"
+    assert len(again) == 2 * len(made)
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
         ({"suite": "fidelty"}, "did you mean 'fidelity'"),
-        ({"suite": "x"}, "choose world, fidelity"),
+        ({"suite": "x"}, "choose world, fidelity, methods"),
+        ({"methods": ["basss"]}, "no baseline 'basss'; did you mean 'bass'"),
         ({"seeds": 0}, "seeds is 0; ask for 1 to 50"),
         ({"cases": 1}, "an interval needs at least 2"),
         ({"steps": 0}, "train for at least 1"),

@@ -163,13 +163,25 @@ class Creator:
         seed: int = 0,
         any_words: bool = False,
         callback: Progress | None = None,
+        best_of: int = 1,
         **settings: Any,
     ) -> Creation:
-        """Make (or take) a concept, render it ``n`` times and read the pictures back; see :meth:`concept` and :meth:`render`."""
+        """Make (or take) a concept, render it ``n`` times and read the pictures back; see :meth:`concept` and :meth:`render`.
+
+        Args:
+            best_of: render each picture from so many seeds and keep the one whose reading is closest to what was asked.
+
+        Raises:
+            DistokError: as :meth:`render`; or ``best_of`` is out of range, or has no labeler or no mix to go by.
+        """
         check_prompt(prompt)
         concept = self.concept(mix, any_words) if isinstance(mix, Distribution | Mapping | str) else mix
-        pictures = self.render(concept, prompt, n, seed, callback, **settings)
+        check_count(n)
         seeds, asked = _seeds(seed, n), concept.distribution
+        if best_of == 1:
+            pictures = self._render([concept] * n, prompt, seeds, callback, settings)
+        else:
+            seeds, pictures = self._best(concept, prompt, seeds, best_of, callback, settings)
         recipes = [self.recipe(concept, prompt, each, picture, **settings) for each, picture in zip(seeds, pictures, strict=True)]
         readings = self.readings(pictures, asked)
         measured = mean(readings) if readings else None
@@ -233,6 +245,32 @@ class Creator:
         from distok.concept import digest
 
         return digest(*self.names)
+
+    def _best(
+        self,
+        concept: "Concept",
+        prompt: str,
+        seeds: list[int],
+        count: int,
+        callback: Progress | None,
+        settings: Mapping[str, Any],
+    ) -> "tuple[list[int], list[Image.Image]]":
+        """The best of ``count`` candidates of each picture, and its seed."""
+        from distok.selection import candidates, closest
+
+        asked = concept.distribution
+        if asked is None or self.labeler is None:
+            missing = "a labeler to read them; open one with --labeler" if asked else "a mix to compare them with; leave it out"
+            raise DistokError(f"choosing the best of {count} pictures needs {missing}")
+        chosen, kept, total = [], [], len(seeds)
+        for done, seed in enumerate(seeds):
+            numbers = candidates(seed, count)
+            told = within(callback, done, 1, total)
+            pictures = self._render([concept] * count, prompt, numbers, told, settings)
+            place = closest(asked, self.readings(pictures, asked))
+            chosen.append(numbers[place])
+            kept.append(pictures[place])
+        return chosen, kept
 
     def _decode(self, name: str, z: list[float], distribution: Any, **provenance: str) -> "Concept":
         import torch
@@ -331,6 +369,17 @@ def check_count(n: int) -> None:
     """Refuse a number of pictures that is not in 1 … 1000."""
     if not 1 <= n <= MAX_PICTURES:
         raise DistokError(f"cannot make {n} pictures in one go; ask for 1 to {MAX_PICTURES}")
+
+
+def within(callback: Progress | None, start: int, part: int, total: int) -> Progress | None:
+    """Report the steps of a part, ``part`` of ``total`` pictures after the first ``start``, as steps of the whole."""
+    if callback is None:
+        return None
+
+    def report(done: int, of: int) -> None:
+        callback(start * of // part + done, total * of // part)
+
+    return report
 
 
 def _seeds(seed: int, n: int) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distok.api import within
 from distok.distribution import Distribution
 from distok.errors import DistokError
 from distok.files import write_text
@@ -98,7 +99,7 @@ def save_exploration(
     rows: list[dict[str, Any]] = []
     for start in range(0, total, _BATCH):
         batch = concepts[start : start + _BATCH]
-        made = creator.render_each(batch, prompt, seed, _within(callback, start, len(batch), total), **settings)
+        made = creator.render_each(batch, prompt, seed, within(callback, start, len(batch), total), **settings)
         readings = creator.readings(made) or [None] * len(batch)
         for concept, picture, reading in zip(batch, made, readings, strict=True):
             rows.append(
@@ -139,14 +140,3 @@ def save_sheet(path: str | Path, page: "Image.Image") -> Path:
 
 def _caption(reading: Distribution) -> str:
     return " ".join(f"{name} {weight:.0%}" for name, weight in reading.top(3) if weight >= 0.05)
-
-
-def _within(callback: "Progress | None", start: int, part: int, total: int) -> "Progress | None":
-    """Report a batch's steps as steps of the whole."""
-    if callback is None:
-        return None
-
-    def report(done: int, of: int) -> None:
-        callback(start * of // part + done, total * of // part)
-
-    return report

@@ -6,6 +6,7 @@ from distok.errors import DistokError
 
 SLOT = re.compile(r"<tcrt_(\d+)>")  # the name of creative token i in a prompt
 _STRESS = re.compile(r"\(([^()]+):([0-9]*\.?[0-9]+)\)")
+PROMPT = "a photo of a {}"  # what a class or a concept is asked for with, where nothing else is said
 STRONGEST = 5.0  # emphasis beyond it leaves the range of any text encoder
 
 
@@ -23,6 +24,12 @@ def fill(prompt: str, index: int = 0) -> str:
     if "{}" not in prompt:
         raise DistokError(f"the prompt {prompt!r} has no {{}}; write {{}} where the concept goes, as in 'a photo of a {{}}'")
     return prompt.replace("{}", slot(index))
+
+
+def named(name: str, prompt: str = PROMPT) -> str:
+    """Put a class name where ``prompt`` says ``{}``, with the article that English wants before it."""
+    vowel = name[:1].lower() in tuple("aeiou") and not name.lower().startswith("uni")
+    return (prompt.replace("a {}", "an {}") if vowel else prompt).replace("{}", name)
 
 
 def emphasis(prompt: str) -> tuple[str, list[tuple[int, int, float]]]:

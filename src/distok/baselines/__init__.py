@@ -1,4 +1,4 @@
-"""The methods of the literature, and the cheap controls, on the backends' signature; one file a method."""
+"""The methods of the literature, the cheap controls, and DisTok beside them, on the backends' signature; one file a method."""
 
 import difflib
 from importlib import import_module
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["BASELINES", "Baseline", "Outcome", "baseline", "baseline_class"]
 
 BASELINES = {  # name on the command line: (module, class); imported when asked for
+    "distok": ("ours", "Ours"),
+    "distok-best": ("ours", "BestOf"),
     "sentence": ("controls", "Sentence"),
     "names-by-weight": ("controls", "NamesByWeight"),
     "mean-of-tokens": ("controls", "MeanOfTokens"),

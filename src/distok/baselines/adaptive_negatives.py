@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distok.backends.pipeline import generators
-from distok.baselines.base import Ask, Baseline, Ready, Settings, worded
+from distok.backends.prompts import named
+from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.swap import stack
 from distok.errors import DistokError
 
@@ -81,7 +82,7 @@ class AdaptiveNegatives(Baseline):
             raise DistokError(f"{self.title} acts through guidance, and the guidance scale is {scale:g}; give one above 1")
         names = ask.by_weight()
         what = self.settings.new_kind.format(names[0]) if len(names) == 1 else " ".join(names)
-        prompt = worded(what, ask.prompt)
+        prompt = named(what, ask.prompt)
         return Ready(prompt, details={"prompt": prompt})
 
     def draw(self, ask: Ask, ready: Ready) -> "tuple[list[Image.Image], dict[str, Any]]":

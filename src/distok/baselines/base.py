@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distok.backends.base import Backend, Condition
 from distok.backends.families import FAMILIES
+from distok.backends.prompts import PROMPT, named
 from distok.distribution import Distribution
 from distok.errors import DistokError
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from distok.labelers import Labeler
     from distok.model import DisTok
 
-PROMPT = "a photo of a {}"
 OPTIONS = ("steps", "guidance_scale", "size")
 PRESETS = ("published", "menagerie")
 
@@ -71,7 +71,7 @@ class Ask:
         seeds: one a picture.
         names: the known classes, for labelers that choose from a list.
         prompt: with ``{}`` where the creature goes.
-        model: a DisTok, for the control that needs one.
+        model: a DisTok, for the methods that need one.
         options: ``steps``, ``guidance_scale``, ``size``; what is not in it is the checkpoint's own.
         callback: told (denoising steps done, in all) of the last rendering.
     """
@@ -94,6 +94,11 @@ class Ask:
         """The labeler; only for methods that say they need one, which :meth:`Baseline.make` has checked."""
         assert self.labeler is not None
         return self.labeler
+
+    def distok(self) -> "DisTok":
+        """The DisTok; only for methods that say they need one, which :meth:`Baseline.make` has checked."""
+        assert self.model is not None
+        return self.model
 
     def render(
         self,
@@ -168,6 +173,7 @@ class Baseline(ABC):
         summary: what it does, in a line.
         families: the pipelines' class names that it runs on.
         needs_labeler: whether it reads pictures as it goes.
+        needs_model: whether it needs a DisTok model of the backend.
         weights: whether it knows what the weights of a mix are.
         least: the fewest classes it can mix.
         Settings: the class of its settings; the published values are the defaults.
@@ -180,6 +186,7 @@ class Baseline(ABC):
     summary: ClassVar[str]
     families: ClassVar[tuple[str, ...]] = tuple(FAMILIES)
     needs_labeler: ClassVar[bool] = False
+    needs_model: ClassVar[bool] = False
     weights: ClassVar[bool] = False
     least: ClassVar[int] = 1
     Settings: ClassVar[type[Settings]] = Settings
@@ -230,14 +237,14 @@ class Baseline(ABC):
             seeds: one a picture; picture i depends on seed i alone.
             names: the known classes; those of the mix if None.
             prompt: with ``{}`` where the creature goes.
-            model: a DisTok, for the control "random-z".
+            model: a DisTok, for the methods that need one.
             callback: told (denoising steps done, in all).
             options: ``steps``, ``guidance_scale``, ``size``; the method's published value, or else the checkpoint's own, if None.
 
         Raises:
             DistokError: the method does not run on this backend, with this mix or without a labeler; or a value is out of range.
         """
-        self._check(backend, labeler, mix, seeds, prompt, options)
+        self._check(backend, labeler, model, mix, seeds, prompt, options)
         own = {key: value for key in OPTIONS if (value := getattr(self.settings, key, None)) is not None}
         ask = Ask(
             backend,
@@ -286,6 +293,7 @@ class Baseline(ABC):
         self,
         backend: Backend,
         labeler: "Labeler | None",
+        model: "DisTok | None",
         mix: Distribution,
         seeds: Sequence[int],
         prompt: str,
@@ -295,6 +303,8 @@ class Baseline(ABC):
             raise DistokError(f"{self.title} does not run on a {backend.family}; it runs on {', '.join(self.families)}")
         if self.needs_labeler and labeler is None:
             raise DistokError(f"{self.title} reads pictures as it goes; give a labeler")
+        if self.needs_model and model is None:
+            raise DistokError(f"{self.title} needs the DisTok that was trained for this backend; give the model")
         if len(mix.names) < self.least:
             raise DistokError(f"{self.title} mixes at least {self.least} classes and got '{mix}'; name another one")
         if not seeds:
@@ -306,14 +316,7 @@ class Baseline(ABC):
             raise DistokError(f"{self.title} has no rendering option {strangers[0]!r}; the options are {', '.join(OPTIONS)}")
 
 
-def worded(name: str, prompt: str = PROMPT) -> str:
-    """A class name where ``prompt`` says ``{}``, with the article that English wants before it."""
-    from distok.evaluation.prompts import named
-
-    return named(name, prompt)
-
-
 @torch.no_grad()
 def class_conditions(ask: Ask) -> Condition:
     """What the prompt of each class of the mix conditions the denoiser with, in the mix's order."""
-    return ask.backend.condition([worded(name, ask.prompt) for name in ask.mix.names])
+    return ask.backend.condition([named(name, ask.prompt) for name in ask.mix.names])

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from distok import seeds
 from distok.backends import slot
-from distok.baselines.base import Ask, Baseline, Ready, Settings, worded
+from distok.backends.prompts import named
+from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.prior_interpolation import PRIORS
 from distok.errors import DistokError
 
@@ -182,7 +183,7 @@ class _Space:
         """Class words in a template."""
         new = [name for name in dict.fromkeys(names) if (template, name) not in self._words]
         if new:
-            features = self._features([worded(name, template) for name in new])
+            features = self._features([named(name, template) for name in new])
             self._words |= {(template, name): row for name, row in zip(new, features, strict=True)}
         return torch.stack([self._words[template, name] for name in names])
 

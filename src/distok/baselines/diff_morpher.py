@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distok import seeds
+from distok.backends.prompts import named
 from distok.backends.splice import frozen_view
-from distok.baselines.base import Ask, Baseline, Ready, Settings, worded
+from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.latents import FAMILIES, Easel
 from distok.errors import DistokError
 
@@ -83,7 +84,7 @@ class DiffMorpher(Baseline):
     def draw(self, ask: Ask, ready: Ready) -> "tuple[list[Image.Image], dict[str, Any]]":
         """Draw both sources of each seed, then go from one to the other."""
         (first, a), (second, b) = ask.mix.top(2)
-        prompts = [worded(name, ask.prompt) for name in (first, second)]
+        prompts = [named(name, ask.prompt) for name in (first, second)]
         pictures, alphas = [], []
         for i, seed in enumerate(ask.seeds):
             sources = ask.render(prompts, seeds=[seed, seed])

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from distok.baselines.base import Ask, Baseline, Ready, Settings, worded
+from distok.backends.prompts import named
+from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.latents import FAMILIES, Easel
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class MagicMix(Baseline):
     def draw(self, ask: Ask, ready: Ready) -> "tuple[list[Image.Image], dict[str, Any]]":
         """Draw the layouts, then mix."""
         layout, *content = ask.by_weight()
-        layouts = ask.render([worded(layout, ask.prompt)] * len(ask.seeds), seeds=ask.seeds)
-        prompt = worded(" ".join(content), ask.prompt)
+        layouts = ask.render([named(layout, ask.prompt)] * len(ask.seeds), seeds=ask.seeds)
+        prompt = named(" ".join(content), ask.prompt)
         return mix(ask, layouts, prompt, self.settings), {"layout": layout, "content": prompt}
 
 

@@ -1,7 +1,7 @@
 """Prompt weighting: all names in one prompt, each stressed by its weight, as "(pig:1.4) (owl:0.6)"."""
 
-from distok.backends.prompts import STRONGEST
-from distok.baselines.base import Ask, Baseline, Ready, worded
+from distok.backends.prompts import STRONGEST, named
+from distok.baselines.base import Ask, Baseline, Ready
 
 
 class PromptWeighting(Baseline):
@@ -21,5 +21,5 @@ class PromptWeighting(Baseline):
         """The prompt, heaviest name first."""
         count, marked = len(ask.mix.names), ask.by_weight()[0] + "\0"  # marked, as the prompt itself may say the name
         stressed = [f"({name}:{min(count * weight, STRONGEST):.4f})" for name, weight in ask.mix.top(count)]
-        prompt = worded(marked, ask.prompt).replace(marked, " ".join(stressed))
+        prompt = named(marked, ask.prompt).replace(marked, " ".join(stressed))
         return Ready(prompt, details={"prompt": prompt})

@@ -178,6 +178,10 @@ def _finish(method: Any, asked: Any, outcome: Any, parts: _Parts, folder: Path, 
     )
 
 
+def _needs(method: Any) -> str:
+    return " and ".join(what for what, so in (("labeler", method.needs_labeler), ("model", method.needs_model)) if so)
+
+
 def _list(as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -194,6 +198,7 @@ def _list(as_json: bool) -> None:
                 "summary": each.summary,
                 "families": list(each.families),
                 "needs_labeler": each.needs_labeler,
+                "needs_model": each.needs_model,
                 "weights": each.weights,
             }
             for each in methods
@@ -201,9 +206,9 @@ def _list(as_json: bool) -> None:
         output.print_json(rows)
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("name", "what it does", "weights", "labeler", "source"):
+    for heading in ("name", "what it does", "weights", "needs", "source"):
         table.add_column(heading)
     for each in methods:
-        marks = ("yes" if each.weights else "no", "needed" if each.needs_labeler else "")
+        marks = ("yes" if each.weights else "no", _needs(each))
         table.add_row(Text(each.name), Text(each.summary), *marks, Text(each.source, style="dim"))
     output.show(table, "")

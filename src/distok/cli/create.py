@@ -27,6 +27,9 @@ def create(
     guidance_scale: options.GuidanceScale = None,
     size: options.Size = None,
     negative_prompt: options.NegativePrompt = None,
+    best_of: Annotated[
+        int, typer.Option("--best-of", help="Draw each picture so many times and keep the one closest to the mix.")
+    ] = 1,
     backend: options.Backend = None,
     model: options.Model = None,
     labeler: options.Labeler = None,
@@ -64,9 +67,9 @@ def create(
     with output.waiting("opening the models"):
         creator = api.open(backend, model, labeler, device, dtype=dtype, offload=offload)
         token = saved or (creator.concept_of(recipe) if recipe else creator.concept(mix or "", any_words))
-    folder = _claim(creator, token, prompt, seed, settings, out, force)
+    folder = _claim(creator, token, prompt, seed, settings, best_of, out, force)
     with output.progress("drawing") as callback:
-        creation = creator.create(token, prompt, n, seed, callback=callback, **settings)
+        creation = creator.create(token, prompt, n, seed, callback=callback, best_of=best_of, **settings)
     record = save_creation(creation, folder)
     if as_json:
         output.print_json(record)
@@ -109,7 +112,14 @@ def _check_mix(mix: str | None, model: str | None, backend: str | None, labeler:
 
 
 def _claim(
-    creator: "Creator", concept: "Concept", prompt: str, seed: int, settings: dict[str, Any], out: Path | None, force: bool
+    creator: "Creator",
+    concept: "Concept",
+    prompt: str,
+    seed: int,
+    settings: dict[str, Any],
+    best_of: int,
+    out: Path | None,
+    force: bool,
 ) -> Path:
     from distok.concept import digest
     from distok.gallery import claim
@@ -120,6 +130,7 @@ def _claim(
         "prompt": prompt,
         "backend": creator.backend.hash,
         **{key: value for key, value in settings.items() if value is not None},
+        **({"best_of": best_of} if best_of != 1 else {}),
     }
     folder = out or Path("creations") / f"{concept.name}-{seed}-{digest(*map(str, made.values()))[:4]}"
     return claim(folder, made | {"seed": seed}, force)

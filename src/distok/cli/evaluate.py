@@ -9,28 +9,57 @@ from distok.cli import options
 
 
 def evaluate(
-    suite: Annotated[str, typer.Argument(help="world, fidelity, exploration, ablation, sweep, reuse, speed, or all.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into; run again to go on.")],
+    suite: Annotated[
+        str | None,
+        typer.Argument(
+            help="paper (every method and table), all (one model), or one of: world, fidelity, methods, cost, exploration, "
+            "surprise, sweep, reuse, map, series, sensitivity, ablation, speed.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write into; run again to go on.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Pictures a case.")] = 10,
     cases: Annotated[int | None, typer.Option("--cases", help="So many of the cases; all by default.")] = None,
+    methods: Annotated[str | None, typer.Option("--methods", help="Baselines by commas; see 'distok baseline'.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="Of the baselines: published or menagerie.")] = None,
+    scorer: Annotated[
+        list[str] | None, typer.Option("--scorer", help="methods: KIND or KIND=FOLDER; all that are here by default.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option("--compare", help="Two report folders: what moved, and is it more than chance?")
+    ] = None,
     backend: options.Backend = None,
     model: options.Model = None,
     labeler: options.Labeler = None,
     evaluator: Annotated[Path | None, typer.Option("--evaluator", help="The independent evaluator's file.")] = None,
     bank: Annotated[Path | None, typer.Option("--bank", help="ablation: readings that were collected ahead of time.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="ablation: training steps of each variant.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="ablation, series: training steps.")] = None,
     device: options.Device = "cpu",
     dtype: options.Dtype = "auto",
     offload: options.Offload = "auto",
 ) -> None:
-    """Measure a model over held-out data, beside the cheap controls."""
+    """Measure a model over held-out data, beside every other method; or compare two reports."""
+    import shlex
+    import sys
+
     from distok import evaluation
     from distok.cli import output
+    from distok.errors import DistokError
 
+    if compare is not None:
+        from distok.evaluation.comparison import compare_reports
+
+        output.show_tables(compare_reports(*compare))
+        return
+    if suite is None or out is None:
+        raise DistokError("say what to measure and where to write it, as in: distok evaluate fidelity --out report")
+    named = None if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
+    scorers = None if not scorer else {kind: path or None for kind, _, path in (each.partition("=") for each in scorer)}
     with output.stages() as callback:
         tables = evaluation.run(
-            suite, out, backend, model, labeler, evaluator, seeds, cases, bank, steps,
-            device=device, callback=callback, dtype=dtype, offload=offload,
+            suite, out, backend, model, labeler, evaluator, seeds, cases, bank, steps, device=device, callback=callback,
+            dtype=dtype, offload=offload, methods=named, preset=preset, scorers=scorers,
+            command=shlex.join(["distok", *sys.argv[1:]]),
         )  # fmt: skip
     output.show_tables(table for suite_tables in tables.values() for table in suite_tables)
     output.show(f"report: {output.bold(out / 'report.html')}")

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from distok.distribution.simplex import Distribution
 from distok.errors import DistokError
 
+FLOOR = 0.01  # a share below this is noise: ranks among such shares say nothing, so Spearman takes them as 0
 Weights = Distribution | Float[np.ndarray, " k"] | Sequence[float]
 
 
@@ -40,6 +41,26 @@ def spearman(p: Weights, q: Weights) -> float:
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.sqrt(np.sum(a * a) * np.sum(b * b)))
     return float(np.clip(np.sum(a * b) / norm, -1.0, 1.0)) if norm > 0 else 0.0
+
+
+def compare(asked: Float[np.ndarray, " k"], measured: Float[np.ndarray, " k"]) -> dict[str, float]:
+    """All of these measures, of one reading against what was asked.
+
+    ``kl`` and ``kl_reverse`` in nats, smoothed as in :func:`kl`; ``js`` in nats, at most ln 2; ``top1``: the largest
+    share is (one of) the heaviest asked; ``topk``: the k largest shares are exactly the k classes asked; ``spearman`` over all
+    classes, shares under ``FLOOR`` taken as 0, so that a perfect reading scores 1.
+    """
+    count = int((asked > 0).sum())
+    order = np.argsort(-measured, kind="stable")
+    heard = np.where(measured < FLOOR, 0.0, measured)
+    return {
+        "kl": kl(asked, measured),
+        "kl_reverse": kl(measured, asked),
+        "js": js(asked, measured),
+        "top1": float(asked[order[0]] >= asked.max() - 1e-9),
+        "topk": float((asked[order[:count]] > 0).all()),
+        "spearman": spearman(asked, heard) if heard.any() else 0.0,
+    }
 
 
 def mean(distributions: Sequence[Distribution]) -> Distribution:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distok.backends.prompts import PROMPT
 from distok.distribution import PRIORS
 from distok.errors import DistokError
-from distok.evaluation.cases import Bench, Case, shoot
+from distok.evaluation.cases import Bench, shoot
+from distok.evaluation.contest import items_of
 from distok.evaluation.exploration import diversity
 from distok.evaluation.fidelity import score
 from distok.evaluation.pictures import Report, Shot
-from distok.evaluation.prompts import PROMPT
 from distok.evaluation.report import Result, Table, number
 from distok.evaluation.statistics import bootstrap
 
@@ -88,8 +89,9 @@ def ablation(bench: Bench, models: Models, seeds: int = 10, cases: int | None = 
         for seed, path in files.items():
             model = DisTok.load(path)
             stage = f"ablation: {variant}, seed {seed}"
-            pictures = shoot(bench, _method(model), chosen, seeds, stage)
-            records += [{"variant": variant, "training seed": seed, **r} for r in score(bench, chosen, pictures, variant)]
+            pictures = shoot(bench, lambda asked, model=model: bench.token(asked, model), chosen, seeds, stage)
+            items = items_of(bench, chosen, pictures)
+            records += [{"variant": variant, "training seed": seed, **r} for r in score(bench, items, variant)]
             spread.append({"variant": variant, "training seed": seed, **_diversity(bench, model, samples)})
     figures: dict[str, Any] = {who: _fidelity(records, who, list(models)) for who in bench.rulers.who}
     figures["diversity"] = spread
@@ -138,13 +140,6 @@ def bank_for(bench: Bench, path: Path, callback: Report | None = None, size: int
         bench.backend, bench.rulers.labeler, bench.names, tokens, path,
         renders=settings.estimate_renders, steps=settings.estimate_steps, callback=told,
     )  # fmt: skip
-
-
-def _method(model: "DisTok") -> Any:
-    def method(bench: Bench, case: Case) -> Shot:
-        return Shot(PROMPT, 0, bench.token(case.asked, model))
-
-    return method
 
 
 def _diversity(bench: Bench, model: "DisTok", samples: int) -> dict[str, float]:

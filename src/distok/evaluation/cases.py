@@ -1,4 +1,4 @@
-"""What is asked for in an evaluation, and the methods that answer: DisTok, the cheap controls, and the artist as the floor.
+"""What is asked for in an evaluation, what a suite works with, and the artist as the floor.
 
 Shapes: k classes, d token width.
 """
@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distok import seeds
-from distok.distribution import PRIORS, Distribution, sample_prior
+from distok.backends.prompts import PROMPT
+from distok.distribution import Distribution, sample_prior
 from distok.evaluation.pictures import Darkroom, Shot
-from distok.evaluation.prompts import PROMPT, named
 from distok.evaluation.readings import Rulers
 
 if TYPE_CHECKING:
@@ -95,6 +95,13 @@ class Bench:
             return self.cases
         return [self.cases[i] for i in np.linspace(0, len(self.cases) - 1, count).round().astype(int)]
 
+    @cached_property
+    def model_hash(self) -> str:
+        """Ten hexadecimal digits of the DisTok's weights."""
+        from distok.concept import digest
+
+        return digest(*(part for key, value in self.model.state_dict().items() for part in (key, value.cpu().numpy().tobytes())))
+
     def name_token(self, name: str) -> Float[Tensor, " d"]:
         """The input token t of a class."""
         if name not in self._tokens:
@@ -118,61 +125,15 @@ class Bench:
         return torch.cat([model.decode(model.sample_latents(row[None])) for row in drawn])
 
 
-Method = Callable[[Bench, Case], Shot]
-
-
-def _distok(bench: Bench, case: Case) -> Shot:
-    return Shot(PROMPT, 0, bench.token(case.asked))
-
-
-def _mean_of_tokens(bench: Bench, case: Case) -> Shot:
-    return Shot(PROMPT, 0, bench.mean_token(case.asked))
-
-
-@torch.no_grad()
-def _mean_of_embeddings(bench: Bench, case: Case) -> Shot:
-    states = bench.backend.condition([named(name) for name in case.asked.names])
-    weights = torch.tensor(case.asked.weights)
-    mean = {key: torch.einsum("k,k...->...", weights.to(value), value) for key, value in states.items()}
-    return Shot(f"mean of prompt embeddings: {case.asked}", 0, condition=mean)
-
-
-def _sentence(bench: Bench, case: Case) -> Shot:
-    parts = ", ".join(f"{weight * 100:.0f} % {name}" for name, weight in case.asked.top(len(case.asked.names)))
-    return Shot(f"a photo of a creature that is {parts}", 0)
-
-
-def _names_in_order(bench: Bench, case: Case) -> Shot:
-    return Shot(named(" ".join(name for name, _ in case.asked.top(len(case.asked.names)))), 0)
-
-
-def _dominant(bench: Bench, case: Case) -> Shot:
-    return Shot(named(case.asked.top(1)[0][0]), 0)
-
-
-def _random_latent(bench: Bench, case: Case) -> Shot:
-    return Shot(PROMPT, 0, bench.random_tokens(PRIORS[0], case.index + 1, seed=1)[-1])
-
-
 DISTOK = "DisTok"
-METHODS: dict[str, Method] = {
-    DISTOK: _distok,
-    "mean of tokens": _mean_of_tokens,
-    "mean of prompt embeddings": _mean_of_embeddings,
-    "sentence with percentages": _sentence,
-    "names by weight": _names_in_order,
-    "dominant class alone": _dominant,
-    "random latent": _random_latent,
-}
 ARTIST = "the artist (floor)"
 
 
-def shoot(bench: Bench, method: Method, cases: Sequence[Case], count: int, stage: str) -> "list[list[Image.Image]]":
-    """``count`` pictures of each case by one method; picture j of a case has the case's seed j."""
-    shots = []
-    for case in cases:
-        like = method(bench, case)
-        shots += [Shot(like.prompt, seed, like.token, like.condition) for seed in case.seeds(count)]
+def shoot(
+    bench: Bench, token: Callable[[Distribution], Tensor], cases: Sequence[Case], count: int, stage: str
+) -> "list[list[Image.Image]]":
+    """``count`` pictures of each case with the token of its mix; picture j of a case has the case's seed j."""
+    shots = [Shot(PROMPT, seed, row) for case in cases for row in [token(case.asked)] for seed in case.seeds(count)]
     pictures = bench.darkroom.develop(stage, shots)
     return [pictures[i : i + count] for i in range(0, len(pictures), count)]
 

@@ -1,16 +1,17 @@
 """Surprises: are pictures of random latents creatures at all, how different are they, and how many are new?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distok import seeds as randomness
+from distok.backends.prompts import PROMPT, named
 from distok.distribution import PRIORS
 from distok.evaluation.cases import Bench
 from distok.evaluation.pictures import Shot
-from distok.evaluation.prompts import PROMPT, named
 from distok.evaluation.readings import Looks
 from distok.evaluation.report import Result, Table, grid, number, share
-from distok.evaluation.statistics import Interval, bootstrap, mean_distance, vendi
+from distok.evaluation.statistics import Interval, bootstrap
+from distok.scorers.sets import mean_distance, vendi
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,12 +33,18 @@ def exploration(bench: Bench, count: int = 120, seed: int = 0) -> Result:
     shots = [Shot(named(name), number) for name, number in zip(names, numbers, strict=True)]
     pictures[SINGLES] = bench.darkroom.develop(f"exploration: {SINGLES}", shots)
     figures = {name: judge(bench, each) for name, each in pictures.items()}
-    columns = ("latents", "creature ↑", "Vendi ↑", "mean distance ↑", f"novel: max p < {TAU} ↑", "creature and novel ↑")
-    keys = ("creature", "vendi", "distance", "novel", "both")
-    rows = tuple((name, *(_text(key, row[key]) for key in keys)) for name, row in figures.items())
     note = f"{count} pictures each, by the evaluator; shares with 95 % bootstrap intervals. Vendi and distance on its features."
+    table = exploration_table("Random exploration", figures, "latents", note)
     page = grid({name: each[:10] for name, each in pictures.items()}, [f"seed {number}" for number in numbers[:10]])
-    return Result("exploration", figures, (Table("Random exploration", columns, rows, note),), (), {"exploration.png": page})
+    return Result("exploration", figures, (table,), (), {"exploration.png": page})
+
+
+def exploration_table(title: str, figures: Mapping[str, Mapping[str, Any]], first: str, note: str) -> Table:
+    """One row for each set that :func:`judge` judged."""
+    columns = (first, "creature ↑", "Vendi ↑", "mean distance ↑", f"novel: max p < {TAU} ↑", "creature and novel ↑")
+    keys = ("creature", "vendi", "distance", "novel", "both")
+    rows = tuple((name, *(_text(row[key]) for key in keys)) for name, row in figures.items())
+    return Table(title, columns, rows, note)
 
 
 def judge(bench: Bench, pictures: "Sequence[Image.Image]") -> dict[str, Any]:
@@ -53,7 +60,7 @@ def diversity(looks: Looks) -> dict[str, float]:
     return {"vendi": vendi(looks.features), "distance": mean_distance(looks.features)}
 
 
-def _text(key: str, value: "float | Interval") -> str:
+def _text(value: "float | Interval") -> str:
     if isinstance(value, Interval):
         return f"{share(value.mean)} [{share(value.low)}, {share(value.high)}]"
     return number(value)

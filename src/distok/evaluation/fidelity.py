@@ -1,15 +1,17 @@
-"""Does the picture show the mix that was asked for? DisTok beside the cheap controls, with the artist as the floor.
+"""Does the picture show the mix that was asked for? DisTok beside its rivals, with the artist as the floor.
 
 Shapes: c cases, s pictures of a case, k classes.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from distok.evaluation.cases import ARTIST, DISTOK, METHODS, STRIDE, Bench, Case, artist_pictures, shoot
+from distok.evaluation.cases import DISTOK, STRIDE, Bench, Case
+from distok.evaluation.contest import CONTROLS, Absent, Contest, Item, run_all, show
 from distok.evaluation.readings import HEADINGS, HIGHER_IS_BETTER, METRICS, measure
 from distok.evaluation.report import Result, Table, grid
 from distok.evaluation.statistics import bootstrap
@@ -23,44 +25,58 @@ NOTE = (
 )
 
 
-def fidelity(bench: Bench, seeds: int = 10, cases: int | None = None) -> Result:
-    """Run every method over the evaluation cases, ``seeds`` pictures a case, the same seeds and settings for all.
+def fidelity(
+    bench: Bench,
+    folder: Path,
+    seeds: int = 10,
+    cases: int | None = None,
+    methods: Sequence[str] = CONTROLS,
+    preset: str = "menagerie",
+) -> Result:
+    """Run DisTok and its rivals over the evaluation cases, ``seeds`` pictures a case, the same seeds for all.
 
     Args:
         bench: what to measure, and with what.
+        folder: where items and pictures are kept.
         seeds: pictures a case.
         cases: how many of the cases, spread evenly; None for all.
+        methods: the rivals, by their names in ``distok.baselines``.
+        preset: of the rivals' settings.
     """
-    chosen = bench.spread(cases)
-    pictures = {name: shoot(bench, method, chosen, seeds, f"fidelity: {name}") for name, method in METHODS.items()}
-    if bench.has_artist:
-        size = pictures[DISTOK][0][0].width
-        pictures[ARTIST] = [artist_pictures(case.asked, case.seeds(seeds), max(32, size - size % 32)) for case in chosen]
-    records = [record for name in pictures for record in score(bench, chosen, pictures[name], name)]
+    contest, chosen = Contest(bench, folder, preset), bench.spread(cases)
+    items, absent = run_all(contest, ("distok", *methods), chosen, seeds, "fidelity")
+    records = [record for title in items for record in score(bench, items[title], title)]
     figures = summarise(records)
     figures["settings"] = {"seeds": seeds, "cases": len(chosen), "first seed of case i": f"{STRIDE} * i"}
-    shown = np.linspace(0, len(chosen) - 1, min(GRID_CASES, len(chosen))).round().astype(int)
-    rows = {name: [each[i][0] for i in shown] for name, each in pictures.items()}
-    page = grid(rows, [str(chosen[i].asked).replace(", ", "\n") for i in shown])
-    return Result("fidelity", figures, tables(figures), records, {"fidelity.png": page})
+    figures["absent"] = {each.title: each.reason for each in absent}
+    return Result("fidelity", figures, (*tables(figures), *absent_table(absent)), records, {"fidelity.png": page(items, chosen)})
 
 
-def score(bench: Bench, cases: Sequence[Case], pictures: Sequence[Sequence[Any]], method: str) -> list[dict[str, Any]]:
-    """Read every case's pictures with every reader; one record for each."""
-    flat = [picture for each in pictures for picture in each]
-    records = []
-    for who in bench.rulers.who:
-        readings = bench.rulers.read(who, flat)
-        start = 0
-        for case, each in zip(cases, pictures, strict=True):
-            part, start = readings[start : start + len(each)], start + len(each)
-            top = sorted(zip(bench.names, part.mean(0).tolist(), strict=True), key=lambda pair: -pair[1])[:5]
-            records.append(
-                {"method": method, "reader": who, "case": case.index, "kind": case.kind, "asked": str(case.asked)}
-                | {"measured": ", ".join(f"{name}={weight:.2f}" for name, weight in top)}
-                | measure(case.asked.over(bench.names), part)
-            )
-    return records
+def page(items: Mapping[str, Sequence[Item]], cases: Sequence[Case]) -> bytes:
+    """One row of pictures a method, for cases spread evenly."""
+    shown = np.linspace(0, len(cases) - 1, min(GRID_CASES, len(cases))).round().astype(int)
+    rows = {title: [show(each[i]) for i in shown] for title, each in items.items()}
+    return grid(rows, [str(cases[i].asked).replace(", ", "\n") for i in shown])
+
+
+def score(bench: Bench, items: Sequence[Item], method: str) -> list[dict[str, Any]]:
+    """One record for each item and reader."""
+    return [record for who in bench.rulers.who for item in items for record in [_record(bench, item, method, who)]]
+
+
+def _record(bench: Bench, item: Item, method: str, who: str) -> dict[str, Any]:
+    readings, case = item.readings[who], item.case
+    top = sorted(zip(bench.names, readings.mean(0).tolist(), strict=True), key=lambda pair: -pair[1])[:5]
+    return (
+        {"method": method, "reader": who, "case": case.index, "kind": case.kind, "asked": str(case.asked)}
+        | {"measured": ", ".join(f"{name}={weight:.2f}" for name, weight in top)}
+        | measure(case.asked.over(bench.names), readings)
+    )
+
+
+def absent_table(absent: Sequence[Absent]) -> tuple[Table, ...]:
+    rows = tuple((each.title, each.reason) for each in absent)
+    return (Table("Could not take part", ("method", "why"), rows),) if rows else ()
 
 
 def values(

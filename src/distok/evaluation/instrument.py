@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from distok.distribution import Distribution
+from distok.backends.prompts import named
+from distok.distribution import Distribution, compare
 from distok.errors import DistokError
 from distok.evaluation.bars import verdict_table, verdicts
 from distok.evaluation.cases import STRIDE, Bench, artist_pictures
 from distok.evaluation.pictures import Darkroom, Report, Shot
-from distok.evaluation.prompts import look_prompts, named
-from distok.evaluation.readings import Looks, Rulers, compare, parents_within
+from distok.evaluation.prompts import look_prompts
+from distok.evaluation.readings import Looks, Rulers, parents_within
 from distok.evaluation.report import Result, grid
 from distok.evaluation.reuse import compare_looks, read_all
-from distok.evaluation.statistics import frechet
+from distok.scorers.sets import frechet
 
 # what is drawn -> (number of species, equal weights); of each, Sizes.drawn pictures that no training saw
 KINDS = {

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distok.backends import Backend, Condition, slot
+from distok.backends import Backend, slot
 from distok.errors import DistokError
 from distok.files import write_bytes
 
@@ -33,17 +33,15 @@ class Shot:
         prompt: with ``{}`` where ``token`` goes; without where there is no token.
         seed: of its noise.
         token: the creative token.
-        condition: what conditions the denoiser, in place of both, without the leading b; ``prompt`` then only says what it is.
     """
 
     prompt: str
     seed: int
     token: Float[Tensor, " d"] | None = None
-    condition: Condition | None = None
 
     def __post_init__(self) -> None:
         """Refuse a token without a place, and a place without a token."""
-        if self.condition is None and ("{}" in self.prompt) != (self.token is not None):
+        if ("{}" in self.prompt) != (self.token is not None):
             raise DistokError(f"the prompt {self.prompt!r} and its token do not fit; write {{}} exactly where a token goes")
 
 
@@ -66,25 +64,19 @@ class Darkroom:
         paths = [self._path(shot) for shot in shots]
         pictures = {i: _open(path) for i, path in enumerate(paths) if path is not None and path.is_file()}
         missing = [i for i in range(len(shots)) if pictures.get(i) is None]
-        self._tell(stage, len(shots) - len(missing), len(shots))
+        self.tell(stage, len(shots) - len(missing), len(shots))
         for start in range(0, len(missing), BATCH):
             part = missing[start : start + BATCH]
             for i, picture in zip(part, self._render([shots[i] for i in part]), strict=True):
                 pictures[i] = picture
                 if paths[i] is not None:
                     write_bytes(paths[i], encode_png(picture))
-            self._tell(stage, len(shots) - len(missing) + start + len(part), len(shots))
+            self.tell(stage, len(shots) - len(missing) + start + len(part), len(shots))
         return [pictures[i] for i in range(len(shots))]
 
     def _render(self, shots: Sequence[Shot]) -> "list[Image.Image]":
         self.rendered += len(shots)
         numbers = [shot.seed for shot in shots]
-        conditions = [shot.condition for shot in shots if shot.condition is not None]
-        if conditions:
-            if len(conditions) < len(shots):
-                raise DistokError("shots by condition and by prompt cannot share a batch; develop them one after the other")
-            stacked = {key: torch.stack([each[key] for each in conditions]) for key in conditions[0]}
-            return self.backend.render(None, seeds=numbers, condition=stacked)
         tokens = [shot.token for shot in shots if shot.token is not None]
         rows = iter(range(len(tokens)))
         prompts = [shot.prompt if shot.token is None else shot.prompt.replace("{}", slot(next(rows))) for shot in shots]
@@ -94,14 +86,13 @@ class Darkroom:
         if self.folder is None:
             return None
         digest = hashlib.blake2b(self._base + f"{shot.prompt}/{shot.seed}".encode(), digest_size=12)
-        for tensor in (shot.token, *(shot.condition or {}).values()):
-            if tensor is not None:
-                # Rounded, as the last bits of a matrix product depend on its size: a shot is the same when made in company.
-                digest.update((tensor.detach().cpu().float() * 1e4).round().int().numpy().tobytes())
+        if shot.token is not None:
+            # Rounded, as the last bits of a matrix product depend on its size: a shot is the same when made in company.
+            digest.update((shot.token.detach().cpu().float() * 1e4).round().int().numpy().tobytes())
         name = digest.hexdigest()
         return self.folder / name[:2] / f"{name}.png"
 
-    def _tell(self, stage: str, done: int, total: int) -> None:
+    def tell(self, stage: str, done: int, total: int) -> None:
         if self.callback:
             self.callback(stage, done, total)
 

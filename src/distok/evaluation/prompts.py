@@ -1,6 +1,6 @@
 """The prompts of the evaluation, in the words of the Menagerie's captions."""
 
-PROMPT = "a photo of a {}"
+from distok.backends.prompts import PROMPT
 
 ELSEWHERE = {  # looks for pipelines other than the Menagerie
     "watercolor": "a watercolor of a {}",
@@ -8,12 +8,6 @@ ELSEWHERE = {  # looks for pipelines other than the Menagerie
     "beach": "a photo of a {} on a beach",
     "snow": "a photo of a {} in the snow",
 }
-
-
-def named(name: str, prompt: str = PROMPT) -> str:
-    """Put a class name where ``prompt`` says ``{}``, with the article that English wants before it."""
-    vowel = name[:1].lower() in tuple("aeiou") and not name.lower().startswith("uni")
-    return (prompt.replace("a {}", "an {}") if vowel else prompt).replace("{}", name)
 
 
 def look_prompts() -> dict[str, dict[str, str]]:

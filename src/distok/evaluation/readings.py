@@ -1,16 +1,17 @@
 """What is read from pictures, by the labeler and by the independent evaluator, and how far it lies from what was asked.
 
-Shapes: b pictures, s pictures of one case, k classes, f features.
+Shapes: b pictures, s pictures of one case, k classes, f features, z zones.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from distok.distribution import js, kl, spearman
+from distok.distribution import compare
 from distok.errors import DistokError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from distok.labelers import Labeler
     from distok.menagerie.evaluator import Evaluator, Reading
 
-EPSILON = 1e-6  # smoothing of both sides of a KL; see distok.distribution.kl
-FLOOR = 0.01  # a share below this is noise: ranks among such shares say nothing, so Spearman takes them as 0
 METRICS = ("kl", "kl_reverse", "js", "top1", "topk", "spearman")
 HEADINGS = {
     "kl": "KL (asked ‖ measured)",
@@ -63,6 +62,14 @@ class Rulers:
         """Which readers there are: labeler, evaluator."""
         return tuple(name for name in ("labeler", "evaluator") if getattr(self, name) is not None)
 
+    @cached_property
+    def hashes(self) -> tuple[str, ...]:
+        """A short hash of each reader."""
+        from distok.labelers.loading import hash_of
+
+        found = () if self.labeler is None else (self.labeler.hash,)
+        return found if self.evaluator is None else (*found, hash_of(self.evaluator, "evaluator"))
+
     def read(self, who: str, pictures: "Sequence[Image.Image]") -> Float[np.ndarray, "b k"]:
         """Shares of the classes in each picture, by one reader; rows sum to 1."""
         if who == "evaluator":
@@ -84,7 +91,10 @@ class Rulers:
 
 @dataclass(frozen=True)
 class Looks:
-    """The evaluator's reading as arrays; see ``distok.menagerie.evaluator.Reading``. The mix is over the names asked."""
+    """The evaluator's reading as arrays; see ``distok.menagerie.evaluator.Reading``.
+
+    The mix is over the names asked; ``owners`` is the most probable parent of each zone, as a row of ``species.NAMES``.
+    """
 
     mix: Float[np.ndarray, "b k"]
     style: Float[np.ndarray, "b styles"]
@@ -92,36 +102,18 @@ class Looks:
     accessory: Float[np.ndarray, "b accessories"]
     creature: Float[np.ndarray, " b"]
     features: Float[np.ndarray, "b f"]
+    owners: Int[np.ndarray, "b z"]
 
     @classmethod
     def of(cls, reading: "Reading", names: Sequence[str]) -> "Looks":
         """Take over a reading, its mix over ``names`` (renormalised where they are fewer than the species)."""
         from distok.menagerie.species import NAMES
 
-        fields = {key: getattr(reading, key).double().cpu().numpy() for key in cls.__annotations__}
+        fields = {key: getattr(reading, key).double().cpu().numpy() for key in cls.__annotations__ if key != "owners"}
+        fields["owners"] = reading.zones.argmax(-1).cpu().numpy()
         chosen = fields["mix"][:, [NAMES.index(name) for name in names]]
         fields["mix"] = chosen / np.maximum(chosen.sum(1, keepdims=True), 1e-12)
         return cls(**fields)
-
-
-def compare(asked: Float[np.ndarray, " k"], measured: Float[np.ndarray, " k"]) -> dict[str, float]:
-    """The measures of one reading against what was asked.
-
-    ``kl`` and ``kl_reverse`` in nats, both sides smoothed by ``EPSILON``; ``js`` in nats, at most ln 2; ``top1``: the largest
-    share is (one of) the heaviest asked; ``topk``: the k largest shares are exactly the k classes asked; ``spearman`` over all
-    classes, shares under ``FLOOR`` taken as 0, so that a perfect reading scores 1.
-    """
-    count = int((asked > 0).sum())
-    order = np.argsort(-measured, kind="stable")
-    heard = np.where(measured < FLOOR, 0.0, measured)
-    return {
-        "kl": kl(asked, measured, EPSILON),
-        "kl_reverse": kl(measured, asked, EPSILON),
-        "js": js(asked, measured),
-        "top1": float(asked[order[0]] >= asked.max() - 1e-9),
-        "topk": float((asked[order[:count]] > 0).all()),
-        "spearman": spearman(asked, heard) if heard.any() else 0.0,
-    }
 
 
 def measure(asked: Float[np.ndarray, " k"], readings: Float[np.ndarray, "s k"]) -> dict[str, float]:

@@ -1,12 +1,13 @@
 """What a suite leaves on disk: JSON, CSV, a markdown table, pages of pictures, and one HTML page over all of it."""
 
+import base64
 import csv
 import html
 import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from distok.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from distok.evaluation.origin import Origin
 
 INDEX = "report.html"
 _MARGIN, _LABEL = 6, 190
@@ -61,7 +64,7 @@ class Result:
         figures: all of it, as JSON-able values.
         tables: for people.
         records: one row a case, for the CSV file.
-        images: PNG or SVG files by name.
+        images: PNG files by name.
     """
 
     suite: str
@@ -70,29 +73,47 @@ class Result:
     records: Sequence[Mapping[str, Any]] = ()
     images: Mapping[str, bytes] = field(default_factory=dict)
 
-    def save(self, out: Path) -> Path:
+    def save(self, out: Path, origin: "Origin | None" = None) -> Path:
         """Write ``SUITE.json``, ``.md``, ``.csv`` and the images into ``out``, then the page over all suites there."""
-        write_text(out / f"{self.suite}.json", json.dumps(plain(self.figures), indent=1, allow_nan=False) + "\n")
+        told = {} if origin is None else {"origin": origin.record()}
+        stored = {**self.figures, "tables": [asdict(table) for table in self.tables], **told}
+        write_text(out / f"{self.suite}.json", json.dumps(plain(stored), indent=1, allow_nan=False) + "\n")
         if self.records:
             write_text(out / f"{self.suite}.csv", csv_text(self.records))
         for name, data in self.images.items():
             write_bytes(out / name, data)
+        line = "" if origin is None else _told(origin)
         parts = [f"## {self.suite}\n", *(table.markdown() for table in self.tables), *(f"![{n}]({n})\n" for n in self.images)]
-        write_text(out / f"{self.suite}.md", "\n".join(parts))
-        body = f"<h2>{self.suite}</h2>\n" + "".join(table.html() for table in self.tables)
-        body += "".join(f'<p><img src="{html.escape(name)}" alt="{html.escape(name)}"></p>\n' for name in self.images)
+        write_text(out / f"{self.suite}.md", "\n".join([*parts, *([line + "\n"] if line else [])]))
+        body = f'<h2 id="{self.suite}">{self.suite}</h2>\n' + "".join(table.html() for table in self.tables)
+        body += "".join(_inline(name, data) for name, data in self.images.items())
+        body += f"<p>{html.escape(line)}</p>\n" if line else ""
         write_text(out / f"{self.suite}.html", body)
         return write_index(out, self.suite)
 
 
+def _told(origin: "Origin") -> str:
+    made = origin.command or f"distok.evaluation.run({origin.suite!r})"
+    libraries = ", ".join(f"{name} {number}" for name, number in origin.versions.items())
+    seeds, cases = origin.asked.get("seeds"), origin.asked.get("cases") or "all"
+    return f"Made by: {made}; commit {origin.commit or 'unknown'}; seeds {seeds}, cases {cases}; {libraries}."
+
+
+def _inline(name: str, data: bytes) -> str:
+    """A picture inside the page, so that the page can be sent alone."""
+    text = base64.b64encode(data).decode()
+    return f'<p><img src="data:image/png;base64,{text}" alt="{html.escape(name)}"></p>\n'
+
+
 def write_index(out: Path, latest: str) -> Path:
-    """One page over every suite that ``out`` holds, the ``latest`` included."""
+    """One self-contained page over every suite that ``out`` holds, the ``latest`` included."""
     from distok.evaluation.suites import SUITES
 
     held = [name for name in SUITES if name == latest or (out / f"{name}.html").is_file()]
     body = "\n".join((out / f"{name}.html").read_text(encoding="utf-8") for name in held)
+    links = " · ".join(f'<a href="#{name}">{name}</a>' for name in held)
     head = f'<!doctype html><meta charset="utf-8"><title>DisTok: evaluation</title><style>{_STYLE}</style>'
-    return write_text(out / INDEX, f"{head}\n<h1>DisTok: evaluation</h1>\n{body}")
+    return write_text(out / INDEX, f"{head}\n<h1>DisTok: evaluation</h1>\n<p>{links}</p>\n{body}")
 
 
 def plain(value: Any) -> Any:
@@ -119,8 +140,8 @@ def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
     return buffer.getvalue()
 
 
-def grid(rows: "Mapping[str, Sequence[Image.Image]]", captions: Sequence[str], cell: int = 128) -> bytes:
-    """A PNG page: one labelled row of pictures a key, one caption a column."""
+def grid(rows: "Mapping[str, Sequence[Image.Image | None]]", captions: Sequence[str], cell: int = 128) -> bytes:
+    """A PNG page: one labelled row of pictures a key (None leaves a gap), one caption a column."""
     from PIL import Image, ImageDraw, ImageFont
 
     font, small = ImageFont.load_default(size=15), ImageFont.load_default(size=12)
@@ -134,6 +155,8 @@ def grid(rows: "Mapping[str, Sequence[Image.Image]]", captions: Sequence[str], c
         y = top + row * (cell + _MARGIN)
         draw.multiline_text((_MARGIN, y + cell // 3), _wrap(label), _INK, font)
         for column, picture in enumerate(pictures):
+            if picture is None:
+                continue
             fitted = picture.convert("RGB").resize((cell, cell), Image.Resampling.LANCZOS)
             page.paste(fitted, (_LABEL + column * (cell + _MARGIN), y))
     return encode_png(page)

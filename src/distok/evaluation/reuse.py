@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from distok.backends.prompts import PROMPT
 from distok.distribution import js
 from distok.evaluation.cases import Bench, Case
 from distok.evaluation.pictures import Shot
-from distok.evaluation.prompts import ELSEWHERE, PROMPT, look_prompts
+from distok.evaluation.prompts import ELSEWHERE, look_prompts
 from distok.evaluation.report import Result, Table, grid
 from distok.evaluation.statistics import Interval, bootstrap
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
+from distok.backends.prompts import PROMPT, named
 from distok.errors import DistokError
 from distok.evaluation.bars import verdict_table, verdicts
 from distok.evaluation.cases import Bench
-from distok.evaluation.prompts import PROMPT, named
 from distok.evaluation.report import Result
 
 _START = "from distok.cli import main; main()"

@@ -1,20 +1,24 @@
 """Suites by name: open what is to be measured, run, and write the report."""
 
 import difflib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distok.baselines import baseline_class
 from distok.errors import DistokError
 from distok.evaluation.cases import STRIDE, Bench
+from distok.evaluation.origin import Origin
 from distok.evaluation.pictures import Darkroom, Report
 from distok.evaluation.report import Result, Table
-from distok.files import write_text
 
 EXPLORED = 12  # pictures of each prior, in units of ``seeds``
 REUSED = 2  # pictures of each look are ``seeds`` divided by this
+FUSED = 2  # pictures of each concept of the series, likewise
+VARIED = 5  # pictures a case under each varied setting, likewise
+VARIED_CASES = 20
+CONCEPTS = 24  # open-ended ones of each method: a search takes half a minute each
 
 
 @dataclass(frozen=True)
@@ -26,20 +30,72 @@ class Job:
     cases: int | None = None
     bank: Path | None = None
     steps: int | None = None
+    methods: tuple[str, ...] | None = None
+    preset: str = "published"
+    scorers: Mapping[str, str | Path | None] | None = None
     options: tuple[str, ...] = ()
     callback: Report | None = None
+
+    def given(self, **names: str) -> dict[str, Any]:
+        """What the person chose of this job, under the names that a suite has for it."""
+        return {name: value for name, mine in names.items() if (value := getattr(self, mine)) is not None}
+
+    def few(self, divisor: int) -> int:
+        """``seeds`` divided, at least 1."""
+        return max(1, self.seeds // divisor)
 
 
 def _fidelity(bench: Bench, job: Job) -> Result:
     from distok.evaluation.fidelity import fidelity
 
-    return fidelity(bench, job.seeds, job.cases)
+    return fidelity(bench, job.out, job.seeds, job.cases, preset=job.preset, **job.given(methods="methods"))
+
+
+def _methods(bench: Bench, job: Job) -> Result:
+    from distok.evaluation.methods import methods
+
+    given = job.given(chosen="methods", scorers="scorers")
+    return methods(bench, job.out, job.seeds, job.cases, preset=job.preset, **given)
+
+
+def _cost(bench: Bench, job: Job) -> Result:
+    from distok.evaluation.cost import cost
+    from distok.evaluation.methods import RIVALS
+
+    return cost(bench, job.methods or RIVALS, job.preset)
 
 
 def _exploration(bench: Bench, job: Job) -> Result:
     from distok.evaluation.exploration import exploration
 
     return exploration(bench, EXPLORED * job.seeds)
+
+
+def _surprise(bench: Bench, job: Job) -> Result:
+    from distok.evaluation.surprise import surprise
+
+    return surprise(bench, job.out, min(CONCEPTS, EXPLORED * job.seeds), job.preset)
+
+
+def _sensitivity(bench: Bench, job: Job) -> Result:
+    from distok.evaluation.sensitivity import sensitivity
+
+    return sensitivity(
+        bench, job.out, job.few(VARIED), job.cases or VARIED_CASES, preset=job.preset, **job.given(chosen="methods")
+    )
+
+
+def _series(bench: Bench, job: Job) -> Result:
+    from distok.evaluation.series import MARKS, series
+
+    marks = MARKS if job.steps is None else tuple(max(1, mark * job.steps // max(MARKS)) for mark in MARKS)
+    return series(bench, job.out / "series", job.few(FUSED), marks=marks)
+
+
+def _map(bench: Bench, job: Job) -> Result:
+    from distok.evaluation.latent_map import latent_map
+
+    return latent_map(bench)
 
 
 def _ablation(bench: Bench, job: Job) -> Result:
@@ -64,7 +120,7 @@ def _sweep(bench: Bench, job: Job) -> Result:
 def _reuse(bench: Bench, job: Job) -> Result:
     from distok.evaluation.reuse import reuse
 
-    return reuse(bench, max(1, job.seeds // REUSED))
+    return reuse(bench, job.few(REUSED))
 
 
 def _speed(bench: Bench, job: Job) -> Result:
@@ -75,14 +131,24 @@ def _speed(bench: Bench, job: Job) -> Result:
 
 _RUN: dict[str, Callable[[Bench, Job], Result]] = {
     "fidelity": _fidelity,
+    "methods": _methods,
+    "cost": _cost,
     "exploration": _exploration,
-    "ablation": _ablation,
+    "surprise": _surprise,
     "sweep": _sweep,
     "reuse": _reuse,
+    "map": _map,
+    "series": _series,
+    "sensitivity": _sensitivity,
+    "ablation": _ablation,
     "speed": _speed,
 }
 SUITES = ("world", *_RUN)
-ALL = tuple(suite for suite in SUITES if suite != "ablation")  # the ablation trains nine models: it is run by name
+GROUPS = {
+    "all": ("world", "fidelity", "exploration", "sweep", "reuse", "speed"),  # of one model, in minutes
+    # The paper's tables and figures, every method included: hours on a laptop.
+    "paper": ("methods", "cost", "exploration", "surprise", "sweep", "reuse", "map", "series", "sensitivity", "ablation"),
+}
 
 
 def run(
@@ -100,14 +166,19 @@ def run(
     callback: Report | None = None,
     dtype: str = "auto",
     offload: str = "auto",
+    methods: Sequence[str] | None = None,
+    preset: str | None = None,
+    scorers: Mapping[str, str | Path | None] | None = None,
+    command: str = "",
 ) -> dict[str, tuple[Table, ...]]:
-    """Run a suite, or "all" of them but the ablation, and write tables, figures and pictures into ``out``.
+    """Run a suite, or a group of them ("all", "paper"), and write tables, figures and pictures into ``out``.
 
-    Every picture is kept in ``out/pictures`` under the hash of its recipe: a run that was stopped, or is made again with more
-    seeds, renders only what is new.
+    Every picture and reading is kept in ``out`` under the hash of what it depends on: a run that was stopped, or is made again
+    with more seeds, makes only what is new; a suite that is there already, asked for in the same way of the same commit, is not
+    run again.
 
     Args:
-        suite: world, fidelity, exploration, ablation, sweep, reuse, speed, or all.
+        suite: one of :data:`SUITES`, or of :data:`GROUPS`.
         out: the folder of the report.
         backend, model, labeler: as in :func:`distok.open`.
         evaluator: the file of the independent evaluator; the shipped one for the shipped backend, none for others.
@@ -118,6 +189,10 @@ def run(
         device: cpu or cuda.
         callback: told (stage, done, total).
         dtype, offload: as in :func:`distok.open`.
+        methods: of the baselines, by name; all where a suite compares all.
+        preset: of their settings; "menagerie" for the shipped backend, else "published".
+        scorers: for the suite "methods", see :func:`distok.evaluation.methods.methods`.
+        command: what the report shall say that it was made with.
 
     Returns:
         The tables of each suite that ran.
@@ -125,11 +200,12 @@ def run(
     Raises:
         DistokError: an unknown suite, a number out of range, or something cannot be opened or written.
     """
-    wanted = ALL if suite == "all" else (suite,)
-    _check(suite, seeds, cases, steps)
-    out = Path(out)
-    record = {"suite": suite, "backend": backend, "model": model, "labeler": labeler, "seeds": seeds, "cases": cases}
-    write_text(out / "asked.json", json.dumps({key: _text(value) for key, value in record.items()}, indent=1) + "\n")
+    _check(suite, seeds, cases, steps, methods)
+    wanted, out = GROUPS.get(suite, (suite,)), Path(out)
+    preset = preset or ("menagerie" if backend is None else "published")
+    asked = {"backend": backend, "model": model, "labeler": labeler, "evaluator": evaluator, "device": device, "dtype": dtype}
+    asked |= {"offload": offload, "seeds": seeds, "cases": cases, "bank": bank, "steps": steps, "preset": preset}
+    asked |= {"methods": methods, "scorers": scorers}
     tables: dict[str, tuple[Table, ...]] = {}
     if "world" in wanted and backend is None:
         from distok.evaluation.instrument import check_world
@@ -138,16 +214,23 @@ def run(
     chosen = [name for name in wanted if name in _RUN]
     if not chosen and "world" not in tables:
         raise DistokError("the suite 'world' measures the Menagerie alone; leave --backend out, or choose another suite")
-    if chosen:
-        bench = open_bench(out, backend, model, labeler, evaluator, device, callback, dtype, offload)
+    bench = None
+    for name in chosen:
+        origin = Origin.of(name, asked, command)
+        if (held := origin.held(out)) is not None:
+            tables[name] = held
+            continue
+        bench = bench or open_bench(out, backend, model, labeler, evaluator, device, callback, dtype, offload)
         given = {"--backend": backend, "--model": model, "--labeler": labeler, "--device": device}
         given |= {"--dtype": dtype, "--offload": offload}
         options = tuple(word for flag, value in given.items() if value is not None for word in (flag, str(value)))
-        job = Job(out, seeds, cases, None if bank is None else Path(bank), steps, options, callback)
-        for name in chosen:
-            result = _RUN[name](bench, job)
-            result.save(out)
-            tables[name] = result.tables
+        job = Job(
+            out, seeds, cases, None if bank is None else Path(bank), steps,
+            None if methods is None else tuple(methods), preset, scorers, options, callback,
+        )  # fmt: skip
+        result = _RUN[name](bench, job)
+        result.save(out, origin)
+        tables[name] = result.tables
     return tables
 
 
@@ -183,8 +266,8 @@ def open_bench(
     return Bench(creator.backend, creator.model, rulers, darkroom, creator.label)
 
 
-def _check(suite: str, seeds: int, cases: int | None, steps: int | None) -> None:
-    known = (*SUITES, "all")
+def _check(suite: str, seeds: int, cases: int | None, steps: int | None, methods: Sequence[str] | None) -> None:
+    known = (*SUITES, *GROUPS)
     if suite not in known:
         near = difflib.get_close_matches(suite, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"choose {', '.join(known)}"
@@ -195,7 +278,5 @@ def _check(suite: str, seeds: int, cases: int | None, steps: int | None) -> None
         raise DistokError(f"cases is {cases}; an interval needs at least 2")
     if steps is not None and steps < 1:
         raise DistokError(f"steps is {steps}; train for at least 1")
-
-
-def _text(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
+    for name in methods or ():
+        baseline_class(name)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distok.distribution import Distribution
-from distok.evaluation.cases import ARTIST, DISTOK, METHODS, STRIDE, Bench, Case, artist_pictures, shoot
+from distok.evaluation.cases import ARTIST, DISTOK, STRIDE, Bench, Case, artist_pictures, shoot
 from distok.evaluation.report import Result, Table, chart, grid, number
 from distok.evaluation.statistics import bootstrap
 
@@ -31,7 +31,8 @@ def sweep(bench: Bench, seeds: int = 10, pairs: int = 4, points: int = 11) -> Re
     records, rows = [], {}
     for number_, (first, second) in enumerate(chosen):
         cases = [_point(STRIDE + number_, first, second, float(weight)) for weight in weights]
-        pictures = {m: shoot(bench, METHODS[m], cases, seeds, f"sweep: {first} and {second}, {m}") for m in (DISTOK, CONTROL)}
+        tokens = {DISTOK: bench.token, CONTROL: bench.mean_token}
+        pictures = {m: shoot(bench, token, cases, seeds, f"sweep: {first} and {second}, {m}") for m, token in tokens.items()}
         rows[f"{second} → {first}"] = [each[0] for each in pictures[DISTOK]]
         if bench.has_artist:
             pictures[ARTIST] = [artist_pictures(case.asked, case.seeds(seeds)) for case in cases]

@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distok.distribution import Distribution
+from distok.distribution import Distribution, compare
 from distok.errors import DistokError
-from distok.evaluation.readings import compare
 from distok.scorers.base import Scale, Scorer, ScorerSettings
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ MEASURES = {
 
 
 class Fidelity(Scorer):
-    """One of :data:`MEASURES` between the asked mix and a labeler's reading; see ``distok.evaluation.readings.compare``.
+    """One of :data:`MEASURES` between the asked mix and a labeler's reading; see ``distok.distribution.compare``.
 
     Args:
         labeler: reads the picture.

@@ -1,16 +1,13 @@
 """Numbers of whole sets of pictures, from their features: diversity, duplicates, distance between two sets. NumPy only.
 
-Vendi score, mean distance and Fréchet distance are those of the evaluation suites. Shapes: n and m pictures, f features.
+Shapes: n and m pictures, f features.
 """
 
 import numpy as np
 from jaxtyping import Float
 
 from distok.errors import DistokError
-from distok.evaluation.statistics import frechet, mean_distance, vendi
 from distok.scorers.base import Scale
-
-__all__ = ["SCALES", "duplicates", "frechet", "kernel_distance", "mean_distance", "total_variance", "vendi"]
 
 DUPLICATE = 0.95  # cosine from which two pictures count as the same
 SCALES = {
@@ -31,8 +28,7 @@ def duplicates(features: Float[np.ndarray, "n f"], threshold: float = DUPLICATE)
     """
     if not -1 <= threshold <= 1:
         raise DistokError(f"the threshold of a duplicate is {threshold}; give a cosine between -1 and 1, such as {DUPLICATE}")
-    x = _table(features)
-    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    x = _unit(features)
     cosines = x @ x.T
     np.fill_diagonal(cosines, -np.inf)
     return float((cosines.max(1) > threshold).mean()) if len(x) > 1 else 0.0
@@ -59,6 +55,46 @@ def kernel_distance(a: Float[np.ndarray, "n f"], b: Float[np.ndarray, "m f"]) ->
     return float(own - 2 * _cubic(a, b).mean())
 
 
+def frechet(a: Float[np.ndarray, "n f"], b: Float[np.ndarray, "m f"]) -> float:
+    """Fréchet distance between Gaussians fitted to two sets of features (Heusel et al. 2017, eq. 6).
+
+    |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½). The trace of the root is the sum of the singular values of Σ₁^½ Σ₂^½, taken from the
+    centred samples themselves, so that no root of a nearly singular product is needed. Biased upwards where n is not far
+    above f: compare only at equal n.
+
+    Raises:
+        DistokError: fewer than 2 samples on a side, or other features.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+        raise DistokError(f"a Fréchet distance needs two sets of at least 2 samples of equal width, not {a.shape} and {b.shape}")
+    x, y = ((side - side.mean(0)) / np.sqrt(len(side) - 1) for side in (a, b))
+    root = np.linalg.svd(x @ y.T, compute_uv=False).sum()  # = tr (Σ₁ Σ₂)^½ with Σ₁ = xᵀx, Σ₂ = yᵀy
+    shift = a.mean(0) - b.mean(0)
+    return float(max(0.0, shift @ shift + (x * x).sum() + (y * y).sum() - 2 * root))
+
+
+def vendi(features: Float[np.ndarray, "n f"]) -> float:
+    """Vendi score: the effective number of different samples, from 1 (all alike) to n (Friedman & Dieng 2023, eq. 2).
+
+    exp(−Σ λ log λ) over the eigenvalues of the cosine similarities divided by n.
+
+    Raises:
+        DistokError: no sample.
+    """
+    x = _unit(features)
+    values = np.linalg.eigvalsh((x @ x.T if len(x) <= x.shape[1] else x.T @ x) / len(x))
+    values = values[values > 1e-12]
+    return float(np.exp(-np.sum(values * np.log(values))))
+
+
+def mean_distance(features: Float[np.ndarray, "n f"]) -> float:
+    """Mean cosine distance over all pairs of different samples, 0 for a single one; raises as :func:`vendi`."""
+    x = _unit(features)
+    n = len(x)
+    return 0.0 if n < 2 else float(1 - (np.sum(x.sum(0) ** 2) - n) / (n * (n - 1)))
+
+
 def _cubic(a: Float[np.ndarray, "n f"], b: Float[np.ndarray, "m f"]) -> Float[np.ndarray, "n m"]:
     return (a @ b.T / a.shape[1] + 1) ** 3
 
@@ -68,3 +104,8 @@ def _table(features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n f"]:
     if x.ndim != 2 or len(x) == 0:
         raise DistokError(f"a measure of a set needs a table of features, one row a picture, not shape {x.shape}")
     return x
+
+
+def _unit(features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n f"]:
+    x = _table(features)
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)

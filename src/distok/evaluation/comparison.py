@@ -1,0 +1,80 @@
+"""What moved between two reports, and whether it is more than chance: a paired bootstrap over the cases both hold.
+
+Shapes: c cases.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from distok.errors import DistokError
+from distok.evaluation.readings import HEADINGS, HIGHER_IS_BETTER
+from distok.evaluation.report import Table
+from distok.evaluation.statistics import bootstrap
+
+SUITES = {"methods": ("method",), "fidelity": ("method",), "sensitivity": ("setting", "method"), "ablation": ("variant",)}
+SHOWN = ("kl", "js", "top1", "topk")
+Key = tuple[str, ...]  # what is compared, by whom it was read, and the measure
+
+
+def compare_reports(first: str | Path, second: str | Path, metrics: Sequence[str] = SHOWN) -> list[Table]:
+    """Tables of second minus first, for every suite, method and reader that both folders hold, paired by case.
+
+    Raises:
+        DistokError: a folder holds no report, or the two share nothing.
+    """
+    a, b = Path(first), Path(second)
+    for folder in (a, b):
+        if not any((folder / f"{suite}.csv").is_file() for suite in SUITES):
+            raise DistokError(f"{folder} holds no report with cases; give a folder that 'distok evaluate … --out' wrote")
+    tables = [table for suite in SUITES for table in _compare(suite, a, b, metrics)]
+    if not tables:
+        raise DistokError(f"{a} and {b} have no suite, method and case in common; run the same suite in both")
+    return tables
+
+
+def _compare(suite: str, first: Path, second: Path, metrics: Sequence[str]) -> list[Table]:
+    one, other = _values(first, suite, metrics), _values(second, suite, metrics)
+    rows = []
+    for key in one:
+        if key not in other:
+            continue
+        cases = sorted(one[key].keys() & other[key].keys())
+        if len(cases) < 2:
+            continue
+        before, after = (np.array([side[key][case] for case in cases]) for side in (one, other))
+        moved = bootstrap(after - before)
+        rows.append(
+            (*key[:-1], HEADINGS[key[-1]], f"{before.mean():.3f}", f"{after.mean():.3f}", str(moved), _verdict(moved, key[-1]))
+        )
+    if not rows:
+        return []
+    heads = (*SUITES[suite], "reader", "measure", "first", "second", "second minus first", "verdict")
+    note = f"{first} → {second}; over the cases both hold, paired; better or worse where the 95 % interval leaves 0 out."
+    return [Table(f"{suite}: what moved", heads, tuple(rows), note)]
+
+
+def _verdict(moved: object, metric: str) -> str:
+    low, high = moved.low, moved.high  # type: ignore[attr-defined]
+    if low <= 0 <= high:
+        return "no difference shown"
+    return "better" if (low > 0) == (metric in HIGHER_IS_BETTER) else "worse"
+
+
+def _values(folder: Path, suite: str, metrics: Sequence[str]) -> dict[Key, dict[str, float]]:
+    """Every measure by key and case; a case read under several training seeds counts once, by its mean."""
+    path = folder / f"{suite}.csv"
+    if not path.is_file():
+        return {}
+    found: dict[Key, dict[str, list[float]]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                for metric in metrics:
+                    key = (*(row[name] for name in SUITES[suite]), row["reader"], metric)
+                    found.setdefault(key, {}).setdefault(row["case"], []).append(float(row[metric]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DistokError(f"{path} is not a table of this version ({error}); run the suite again") from None
+    return {key: {case: float(np.mean(each)) for case, each in cases.items()} for key, cases in found.items()}

@@ -1,0 +1,65 @@
+"""What a concept costs: seconds from a mix to its first picture, every method in one run on this machine."""
+
+import os
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from distok.baselines import Baseline, baseline
+from distok.errors import DistokError
+from distok.evaluation.cases import DISTOK, Bench, Case
+from distok.evaluation.report import Result, Table, number
+
+COMPARED = 3
+
+
+def cost(bench: Bench, chosen: Sequence[str], preset: str = "menagerie", compared: int = COMPARED) -> Result:
+    """Time DisTok and ``chosen`` methods on ``compared`` held-out pairs, one picture each, nothing kept from earlier runs.
+
+    The methods take turns pair by pair, so that a machine that grows slower does so for all; a first round with one pair that
+    is not counted loads kernels and trains what is trained once for all concepts.
+    """
+    pairs = [case for case in bench.cases if case.kind == "pair"][: compared + 1]
+    methods = {name: baseline(name, preset) for name in ("distok", *chosen)}
+    taken: dict[str, list[Any]] = {name: [] for name in methods}
+    absent: dict[str, str] = {}
+    for done, case in enumerate(pairs):
+        for name, method in methods.items():
+            bench.darkroom.tell(f"cost: {method.title}", done, len(pairs))
+            if name not in absent:
+                try:
+                    taken[name].append(_one(bench, method, case))
+                except DistokError as error:
+                    absent[name] = str(error)
+    rows = {methods[name].title: _row(each) for name, each in taken.items() if name not in absent}
+    own = rows[DISTOK]["seconds"]
+    figures: dict[str, Any] = {title: row | {"times DisTok": row["seconds"] / own} for title, row in rows.items()}
+    lines = tuple(
+        (title, *(number(row[key]) for key in ("once", "concept", "seconds")), f"{row['times DisTok']:.1f}×")
+        for title, row in figures.items()
+    )
+    heads = ("method", "once for all, s", "concept alone, s", "mix to first picture, s ↓", "times DisTok")
+    note = f"Median of {len(pairs) - 1} held-out pairs, one picture each, in one run; {_machine()}."
+    record = {"methods": figures, "absent": {methods[name].title: why for name, why in absent.items()}, "machine": _machine()}
+    return Result("cost", record, (Table("Time per concept", heads, lines, note),))
+
+
+def _one(bench: Bench, method: Baseline, case: Case) -> Any:
+    return method.make(
+        bench.backend, bench.rulers.labeler, case.asked, case.seeds(1), names=bench.names, model=bench.model
+    )  # fmt: skip
+
+
+def _row(outcomes: Sequence[Any]) -> dict[str, float]:
+    counted = outcomes[1:] or outcomes
+    return {
+        "once": max(each.once_seconds for each in outcomes),
+        "concept": median(each.concept_seconds for each in counted),
+        "seconds": median(each.seconds for each in counted),
+    }
+
+
+def _machine() -> str:
+    import torch
+
+    return f"{torch.get_num_threads()} threads, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"

@@ -1,0 +1,305 @@
+"""The suites of the paper's report, on real classes at tiny size: items on disk, figures by hand, what a second run changes."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from distok import evaluation
+from distok.distribution import Distribution, js
+from distok.errors import DistokError
+from distok.evaluation.cases import ARTIST, DISTOK, Case
+from distok.evaluation.comparison import compare_reports
+from distok.evaluation.contest import Contest, Item, run_all, show
+from distok.evaluation.cost import cost
+from distok.evaluation.latent_map import latent_map
+from distok.evaluation.methods import methods, said, set_measures
+from distok.evaluation.origin import Origin
+from distok.evaluation.report import Result, Table
+from distok.evaluation.sensitivity import sensitivity
+from distok.evaluation.series import fused, series
+from distok.evaluation.surprise import surprise
+from distok.selection import candidates, closest
+from tests.edge import CommandLine
+from tests.tiny import NAMES
+
+pytest_plugins = ("tests.evaluation_parts",)
+OPTIONS = {"steps": 1}
+
+
+@pytest.fixture
+def contest(bench, tmp_path):
+    return Contest(bench, tmp_path, options=OPTIONS)
+
+
+def pair(index=0):
+    return Case(index, "pair", Distribution(NAMES[:2], (0.5, 0.5)))
+
+
+def stamps(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+class TestItems:
+    def test_a_contest_that_was_stopped_goes_on_with_what_is_missing(self, contest, tmp_path):
+        first = contest.run("distok", [pair()], 2, "x")[0]
+        before = stamps(tmp_path)
+        more = contest.run("distok", [pair(), pair(1)], 3, "x")
+        after = stamps(tmp_path)
+        pictures = {path for path in before if path.suffix == ".png"}
+        assert len(pictures) == 2
+        assert all(after[path] == before[path] for path in pictures), "what is there is not made again"
+        assert more[0].seeds == (0, 1, 2)
+        assert more[1].seeds == (100, 101, 102)
+        for who in ("labeler", "evaluator"):
+            assert np.allclose(more[0].readings[who][:2], first.readings[who], atol=1e-6)
+            assert more[0].readings[who].shape == (3, len(NAMES))
+        whole = Contest(contest.bench, tmp_path / "fresh", options=OPTIONS).run("distok", [pair()], 3, "x")[0]
+        assert np.allclose(whole.readings["evaluator"], more[0].readings["evaluator"], atol=1e-4), "in whatever parts it was made"
+        assert np.array_equal(whole.looks["owners"], more[0].looks["owners"])
+
+    def test_a_damaged_item_is_made_again(self, contest, tmp_path):
+        found = contest.run("distok", [pair()], 1, "x")[0]
+        (path,) = tmp_path.rglob("*.safetensors")
+        path.write_bytes(path.read_bytes()[:50])
+        again = contest.run("distok", [pair()], 1, "x")[0]
+        assert np.array_equal(found.readings["labeler"], again.readings["labeler"])
+
+    def test_other_settings_are_other_items(self, bench, contest, tmp_path):
+        contest.run("distok", [pair()], 1, "x")
+        Contest(bench, tmp_path, options={"steps": 2}).run("distok", [pair()], 1, "x")
+        assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
+    def test_a_reading_outlives_its_picture(self, contest):
+        item = contest.run("distok", [pair()], 1, "x")[0]
+        assert show(item).size == (16, 16)
+        item.paths[0].unlink()
+        again = contest.run("distok", [pair()], 1, "x")[0]
+        assert show(again) is None
+        assert np.array_equal(again.readings["labeler"], item.readings["labeler"])
+
+    def test_who_cannot_take_part_is_named_and_never_counted(self, contest):
+        found, absent = run_all(contest, ("dominant", "prior-interpolation"), [pair()], 1, "x")
+        assert set(found) == {"dominant class alone", ARTIST}
+        assert [each.title for each in absent] == ["prior interpolation"]
+        assert "does not run on a StableDiffusionPipeline" in absent[0].reason
+        with pytest.raises(DistokError, match=r"no method could take part: prior interpolation: .*does not run"):
+            run_all(contest, ("prior-interpolation",), [pair()], 1, "x")
+
+
+class TestSuites:
+    def test_methods_gives_every_number_and_says_what_is_missing(self, bench, tmp_path):
+        result = methods(bench, tmp_path, seeds=2, cases=2, chosen=("dominant", "prior-interpolation"))
+        result.save(tmp_path)
+        stored = json.loads((tmp_path / "methods.json").read_text())
+        assert set(stored["sets"]) == {DISTOK, "dominant class alone", ARTIST}
+        assert stored["sets"][ARTIST]["frechet"] == pytest.approx(0, abs=1e-6)
+        assert 1 <= stored["sets"][DISTOK]["vendi"] <= 4
+        assert set(stored["absent"]) == {"prior interpolation"}
+        assert "get yuvalkirstain/PickScore_v1 with" in stored["scorers"]["pickscore"]
+        text = (tmp_path / "methods.md").read_text()
+        assert "| pickscore | missing: the weights of pickscore are not here" in text
+        assert "Could not take part" in text
+        with (tmp_path / "methods.csv").open() as file:
+            assert len(list(csv.DictReader(file))) == 3 * 2 * 2  # methods, readers, cases
+
+    def test_set_measures_count_zones_and_shares(self, bench):
+        from distok.menagerie import species
+
+        names = species.NAMES
+        asked = Distribution((names[0], names[1]), (0.5, 0.5))
+        zones = len(species.ZONES)
+        half = np.array([[0] * (zones // 2) + [1] * (zones - zones // 2), [0] * zones])
+        shares = np.zeros((2, len(names)))
+        shares[0, :2] = 0.5
+        shares[1, 0] = 1
+        looks = {"features": np.eye(2), "owners": half, "creature": np.array([0.9, 0.1])}
+        found = set_measures(bench, [Item(Case(0, "pair", asked), (0, 1), {"evaluator": shares}, looks, ())], None)
+        assert (found["creature"].mean, found["novel"].mean, found["duplicates"]) == (0.5, 0.5, 0)
+        assert found["vendi"] == pytest.approx(2)
+        assert found["part faithfulness"].mean == pytest.approx((1 + 0.5) / 2)
+        assert found["part novelty"].mean == pytest.approx(0.25)
+        assert "frechet" not in found
+
+    def test_scorers_are_asked_in_words(self):
+        mixed = Item(Case(0, "x", Distribution(("pig", "owl"), (0.2, 0.8))), (0,), {}, {}, ())
+        assert said(mixed) == "a photo of a creature that is a mix of owl and pig"
+        assert said(Item(Case(0, "x", Distribution(("pig",), (1.0,))), (0,), {}, {}, ())) == "a photo of a pig"
+
+    def test_cost_compares_with_distok_in_the_same_run(self, bench):
+        figures = cost(bench, ("dominant", "prior-interpolation"), compared=2).figures
+        assert set(figures["methods"]) == {DISTOK, "dominant class alone"}
+        assert figures["methods"][DISTOK]["times DisTok"] == 1
+        other = figures["methods"]["dominant class alone"]
+        assert other["times DisTok"] == pytest.approx(other["seconds"] / figures["methods"][DISTOK]["seconds"])
+        assert "does not run" in figures["absent"]["prior interpolation"]
+
+    def test_surprises_are_counted_equally_and_each_search_has_its_own_seed(self, bench, tmp_path, monkeypatch):
+        from distok.baselines.concept_lab import ConceptLab
+
+        few = {"steps_of_training": 2, "query_every": 1, "learning_rate": 0.5, "templates": ("a photo of a {}",)}
+        monkeypatch.setattr(ConceptLab, "MENAGERIE", {**ConceptLab.MENAGERIE, **few})
+        result = surprise(bench, tmp_path, count=3)
+        vendi = {title: row["vendi"] for title, row in result.figures["methods"].items()}
+        assert result.figures["ratio"] == pytest.approx(vendi[DISTOK] / vendi["ConceptLab"])
+        assert len(list((tmp_path / "items" / "concept-lab").glob("*.safetensors"))) == 3
+        shutil.rmtree(tmp_path / "items" / "concept-lab" / "pictures")
+        with pytest.raises(DistokError, match="pictures of concept-lab are gone from"):
+            surprise(bench, tmp_path, count=3)
+
+    def test_sensitivity_repeats_the_comparison_under_each_setting(self, bench, tmp_path):
+        result = sensitivity(bench, tmp_path, seeds=1, cases=2, chosen=("dominant",))
+        found = result.figures["by setting"]
+        own = bench.backend.defaults
+        assert len(found) == 5
+        assert f"guidance {own.guidance_scale / 2:g}" in found
+        row = found[f"{own.steps * 2} steps"]["labeler"]["dominant class alone"]
+        distok = found[f"{own.steps * 2} steps"]["labeler"][DISTOK]
+        assert row["DisTok minus it, kl"].mean == pytest.approx(distok["kl"].mean - row["kl"].mean)
+        assert len({round(each["labeler"][DISTOK]["kl"].mean, 9) for each in found.values()}) > 1, "the settings act"
+
+    def test_the_series_shows_one_run_at_three_moments(self, bench, tmp_path, monkeypatch):
+        from distok.evaluation import series as module
+        from tests.tiny import run_settings
+
+        monkeypatch.setattr(module, "settings_of", lambda *_: run_settings())
+        figures = series(bench, tmp_path, seeds=1, chains=2, marks=(2, 3, 6)).figures
+        assert len(figures) == 3 * 3
+        assert figures["6/4"]["seen"].mean <= 4
+        kept = [path.read_bytes() for path in sorted(tmp_path.glob("at-*.safetensors"))]
+        assert len(set(kept)) == 3, "training moved between them"
+        before = stamps(tmp_path)
+        series(bench, tmp_path, seeds=1, chains=2, marks=(2, 3, 6))
+        assert stamps(tmp_path) == before, "what is trained is not trained again"
+
+    def test_a_chain_is_fused_one_class_at_a_time(self, bench):
+        a, b, c = (bench.name_token(name)[None] for name in NAMES[:3])
+        with torch.no_grad():
+            wanted = bench.model(bench.model.pair(bench.model(bench.model.pair(a, b)), c))[0]
+        assert torch.allclose(fused(bench, bench.model, NAMES[:3]), wanted, atol=1e-6)
+
+    def test_the_map_holds_every_kind_of_latent(self, bench):
+        pytest.importorskip("matplotlib")
+        result = latent_map(bench)
+        assert {"classes", "pair", "weighted", "normal", "laplace", "cauchy"} <= set(result.figures)
+        assert 0 < result.figures["explained by two axes"] <= 1
+        assert result.images["map.png"].startswith(b"\x89PNG")
+
+
+class TestOrigin:
+    def test_a_second_run_changes_nothing(self, tmp_path, pipeline_folder, model_file, labeler_folder, monkeypatch):
+        from distok.evaluation import origin
+
+        monkeypatch.setattr(origin, "commit", lambda: "abc")
+        parts = {"backend": pipeline_folder, "model": model_file, "labeler": labeler_folder, "methods": ["dominant"]}
+        first = evaluation.run("fidelity", tmp_path, **parts, seeds=1, cases=2, command="distok evaluate fidelity")
+        before = stamps(tmp_path)
+        again = evaluation.run("fidelity", tmp_path, **parts, seeds=1, cases=2, command="typed otherwise")
+        assert again == first
+        assert stamps(tmp_path) == before
+        stored = json.loads((tmp_path / "fidelity.json").read_text())["origin"]
+        assert (stored["command"], stored["commit"], stored["asked"]["seeds"]) == ("distok evaluate fidelity", "abc", 1)
+        assert stored["versions"]["torch"] == torch.__version__
+        assert "Made by: distok evaluate fidelity; commit abc; seeds 1, cases 2;" in (tmp_path / "report.html").read_text()
+        monkeypatch.setattr(origin, "commit", lambda: "def")
+        evaluation.run("fidelity", tmp_path, **parts, seeds=1, cases=2)
+        assert stamps(tmp_path) != before, "other code is run again"
+
+    def test_changed_files_and_broken_reports_are_never_taken_over(self, tmp_path, monkeypatch):
+        from distok.evaluation import origin
+
+        for commit, held in (("abc", True), ("abc+", False)):
+            monkeypatch.setattr(origin, "commit", lambda commit=commit: commit)
+            made = Origin.of("x", {"seeds": 1})
+            Result("x", {}, (Table("t", ("a",), (("b",),)),)).save(tmp_path, made)
+            assert (made.held(tmp_path) is not None) == held
+        monkeypatch.setattr(origin, "commit", lambda: "abc")
+        (tmp_path / "x.json").write_text('{"origin": ')
+        assert Origin.of("x", {"seeds": 1}).held(tmp_path) is None
+
+    def test_the_commit_is_that_of_this_checkout(self):
+        from distok.evaluation.origin import commit
+
+        assert commit() == "" or set(commit().rstrip("+")) <= set("0123456789abcdef")
+
+
+class TestComparison:
+    @staticmethod
+    def report(folder, values, seeds=(0,)):
+        rows = [
+            {"variant": "full", "training seed": seed, "method": "DisTok", "reader": "evaluator", "case": case}
+            | {"kl": value + seed, "js": 0.1, "top1": 1.0, "topk": float(case % 2)}
+            for seed in seeds
+            for case, value in values.items()
+        ]
+        Result("fidelity", {}, (), rows).save(folder)
+        return folder
+
+    def test_what_moved_is_paired_by_case(self, tmp_path):
+        first = self.report(tmp_path / "a", {case: 1.0 + case for case in range(8)})
+        second = self.report(tmp_path / "b", {case: 0.5 + case for case in range(1, 9)})
+        (table,) = compare_reports(first, second)
+        rows = {row[2]: row for row in table.rows}
+        assert rows["KL (asked ‖ measured)"][3:] == ("5.000", "4.500", "-0.500 [-0.500, -0.500]", "better")
+        assert rows["JS"][-1] == "no difference shown"
+
+    def test_more_is_better_for_hits(self, tmp_path):
+        first, second = (
+            self.report(tmp_path / "a", dict.fromkeys(range(4), 1.0)),
+            self.report(tmp_path / "b", dict.fromkeys(range(4), 2.0)),
+        )
+        path = second / "fidelity.csv"
+        path.write_text(path.read_text().replace(",1,", ",0,"))
+        rows = {row[2]: row[-1] for row in compare_reports(first, second)[0].rows}
+        assert rows["KL (asked ‖ measured)"] == "worse"
+        assert rows["top-1 hit"] == "worse"
+
+    def test_training_seeds_of_a_case_count_once(self, tmp_path):
+        first, second = self.report(tmp_path / "a", {0: 1.0, 1: 1.0}, seeds=(0, 2)), self.report(tmp_path / "b", {0: 1.0, 1: 1.0})
+        assert compare_reports(first, second)[0].rows[0][3:6] == ("2.000", "1.000", "-1.000 [-1.000, -1.000]")
+
+    def test_mistakes_get_one_line(self, tmp_path, capsys, monkeypatch):
+        first = self.report(tmp_path / "a", {0: 1.0, 1: 2.0})
+        other = self.report(tmp_path / "b", {8: 1.0, 9: 2.0})
+        with pytest.raises(DistokError, match="have no suite, method and case in common"):
+            compare_reports(first, other)
+        with pytest.raises(DistokError, match="nowhere holds no report with cases"):
+            compare_reports(first, tmp_path / "nowhere")
+        (other / "fidelity.csv").write_text("a,b\n1,2\n")
+        with pytest.raises(DistokError, match="is not a table of this version"):
+            compare_reports(first, other)
+        call = CommandLine(capsys, monkeypatch)
+        status, out, _ = call("evaluate", "--compare", first, first)
+        assert (status, "no difference shown" in out) == (0, True)
+        status, _, err = call("evaluate", "--out", tmp_path / "c")
+        assert (status, "say what to measure" in err) == (2, True)
+
+
+class TestSelection:
+    def test_candidates_belong_to_their_picture_alone(self):
+        assert candidates(5, 3) == [5, 1005, 2005]
+        assert not set(candidates(5, 8)) & set(candidates(6, 8))
+        with pytest.raises(DistokError, match="cannot choose the best of 65 pictures; give a number from 1 to 64"):
+            candidates(0, 65)
+
+    def test_the_closest_is_that_of_least_kl(self):
+        asked = Distribution(("cat", "dog"), (0.7, 0.3))
+        readings = [Distribution(("cat", "dog"), (p, 1 - p)) for p in (0.99, 0.6, 0.72, 0.1)]
+        assert closest(asked, readings) == 2
+
+    def test_the_best_of_several_is_among_them_and_no_worse_than_the_first(self, bench, labeler):
+        from distok.baselines import baseline
+
+        asked = pair().asked
+        given = {"names": NAMES, "model": bench.model, "steps": 1}
+        made = baseline("distok-best", pool=4).make(bench.backend, labeler, asked, [3], **given)
+        several = baseline("distok").make(bench.backend, labeler, asked, candidates(3, 4), **given)
+        apart = [js(asked.over(NAMES), each.over(NAMES)) for each in labeler.read([*several.pictures, *made.pictures], NAMES)]
+        assert made.details["chosen seeds"][0] in candidates(3, 4)
+        place = candidates(3, 4).index(made.details["chosen seeds"][0])
+        assert apart[4] == pytest.approx(apart[place], abs=1e-4)
+        best = closest(asked, labeler.read(several.pictures, NAMES))
+        assert place == best
