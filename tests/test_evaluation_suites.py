@@ -127,4 +127,8 @@ def test_the_ablation_trains_each_variant_from_one_bank_and_compares_them(bench,
     assert rows["full"]["kl rise"].mean == 0
     assert len(rows["without L_cst"]["kl by training seed"]) == 2
     assert rows["without L_cst"]["kl rise"].mean == pytest.approx(rows["without L_cst"]["kl"].mean - rows["full"]["kl"].mean)
-    assert len(result.figures["diversity"]) == 6
+    apart = result.figures["evaluator"]["as published, without L_cst"]
+    assert apart["kl rise"].mean == pytest.approx(apart["kl"].mean - rows["as published"]["kl"].mean)
+    assert len(result.figures["diversity"]) == 2 * len(VARIANTS)
+    assert any(row["vendi, raw"] != row["vendi, measured"] for row in result.figures["diversity"])
+    assert told["as published, without L_reg"]["mixture_share"] == 0

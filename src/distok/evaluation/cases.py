@@ -118,11 +118,16 @@ class Bench:
         return (model or self.model)(self.mean_token(asked)[None])[0]
 
     @torch.no_grad()
-    def random_tokens(self, prior: str, count: int, seed: int = 0, model: "DisTok | None" = None) -> Float[Tensor, "n d"]:
-        """Creative tokens of random latents, row i of ``(prior, seed, i)`` alone."""
+    def random_tokens(
+        self, prior: str, count: int, seed: int = 0, model: "DisTok | None" = None, raw: bool = False
+    ) -> Float[Tensor, "n d"]:
+        """Creative tokens of random latents, row i of ``(prior, seed, i)`` alone.
+
+        They go through the measured law of the latents; ``raw`` takes them as they are drawn, as the paper does.
+        """
         model = model or self.model
         drawn = torch.from_numpy(sample_prior(prior, count, model.settings.latent_dim, seed))
-        return torch.cat([model.decode(model.sample_latents(row[None])) for row in drawn])
+        return torch.cat([model.decode(row[None] if raw else model.sample_latents(row[None])) for row in drawn])
 
 
 DISTOK = "DisTok"
