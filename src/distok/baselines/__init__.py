@@ -13,7 +13,8 @@ __all__ = ["BASELINES", "Baseline", "Outcome", "baseline", "baseline_class"]
 
 BASELINES = {  # name on the command line: (module, class); imported when asked for
     "distok": ("ours", "Ours"),
-    "distok-best": ("ours", "BestOf"),
+    "distok-best": ("ours", "DistokBest"),
+    "names-best": ("ours", "NamesBest"),
     "sentence": ("controls", "Sentence"),
     "names-by-weight": ("controls", "NamesByWeight"),
     "mean-of-tokens": ("controls", "MeanOfTokens"),

@@ -1,12 +1,12 @@
 """DisTok on the signature of its rivals, so that a comparison runs it as it runs them."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from distok.baselines.base import Ask, Baseline, Ready, Settings
-from distok.baselines.controls import mean_token, shown
+from distok.baselines.controls import NamesByWeight, mean_token, shown
 from distok.selection import candidates, closest
 
 if TYPE_CHECKING:
@@ -44,22 +44,51 @@ class BestOfSettings(Settings):
         self.require_whole("pool")
 
 
-class BestOf(Ours):
-    """DisTok's token drawn from several seeds a picture; the labeler keeps the picture closest to the mix."""
+class BestOf(Baseline):
+    """A method's pictures from several seeds; the labeler keeps the one closest to the mix.
 
-    name = "distok-best"
-    title = "DisTok, best of several"
-    summary = "DisTok, and of several pictures the one that the labeler reads as closest to the mix"
+    Attributes:
+        of: the method.
+    """
+
+    of: ClassVar[type[Baseline]]
+    source = "this project"
     needs_labeler = True
     Settings = BestOfSettings
+
+    def prepare(self, ask: Ask) -> Ready:
+        """As the method does."""
+        return self.of().prepare(ask)
 
     def draw(self, ask: Ask, ready: Ready) -> "tuple[list[Image.Image], dict[str, Any]]":
         """The chosen pictures; their seeds are among the details."""
         pictures, chosen = [], []
         for seed in ask.seeds:
             numbers = candidates(seed, self.settings.pool)
-            drawn = ask.render([ready.prompt] * len(numbers), ready.tokens, seeds=numbers)  # type: ignore[list-item]
+            drawn, _ = self.of().draw(replace(ask, seeds=tuple(numbers)), ready)
             place = closest(ask.mix, ask.reader().read(drawn, ask.names))
             pictures.append(drawn[place])
             chosen.append(numbers[place])
         return pictures, {"chosen seeds": chosen}
+
+
+class DistokBest(BestOf):
+    """DisTok with a choice."""
+
+    of = Ours
+    name = "distok-best"
+    title = "DisTok, best of several"
+    summary = "DisTok, and of several pictures the one that the labeler reads as closest to the mix"
+    needs_model = True
+    weights = True
+
+
+class NamesBest(BestOf):
+    """What the same choice gives without a method: the control of :class:`DistokBest`."""
+
+    of = NamesByWeight
+    name = "names-best"
+    title = "names by weight, best of several"
+    source = "control"
+    summary = "names by weight, and of several pictures the one that the labeler reads as closest to the mix"
+    weights = True

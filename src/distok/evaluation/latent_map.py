@@ -14,6 +14,7 @@ from distok.evaluation.cases import Bench
 from distok.evaluation.report import Result, Table, chart, number
 
 SAMPLES = 200
+LABELLED = 14  # classes named in the plot: those with room around them
 COLOURS = {"pair": "#2563eb", "weighted": "#c2410c", "normal": "#a3a3a3", "laplace": "#a3a3a3", "cauchy": "#a3a3a3"}
 
 
@@ -58,9 +59,16 @@ def _plot(plots: Any, flat: dict[str, np.ndarray], names: tuple[str, ...]) -> No
         for kind in (prior, "pair", "weighted"):
             plot.scatter(*flat[kind].T, s=6, color=COLOURS[kind], label=kind, alpha=0.7, linewidths=0)
         plot.scatter(*flat["classes"].T, s=9, color="#1c1917", label="classes")
-        for name, (x, y) in list(zip(names, flat["classes"], strict=True))[:: max(1, len(names) // 12)]:
-            plot.annotate(name, (x, y), fontsize=6, xytext=(2, 2), textcoords="offset points")
+        for i in _apart(flat["classes"])[:LABELLED]:
+            plot.annotate(names[i], flat["classes"][i], fontsize=6, xytext=(2, 2), textcoords="offset points")
         reach = 1.3 * max(np.abs(flat[kind]).max() for kind in ("classes", "pair", "weighted"))
         plot.set(xlim=(-reach, reach), ylim=(-reach, reach))
         plot.tick_params(labelsize=7)
         plot.legend(fontsize=6, frameon=False, loc="upper right")
+
+
+def _apart(places: Float[np.ndarray, "m 2"]) -> list[int]:
+    """Points by the distance to their nearest neighbour, the loneliest first."""
+    apart = ((places[:, None] - places[None]) ** 2).sum(-1)
+    np.fill_diagonal(apart, np.inf)
+    return np.argsort(-apart.min(1), kind="stable").tolist()
