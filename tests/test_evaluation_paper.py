@@ -3,6 +3,9 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -187,6 +190,41 @@ class TestSuites:
         assert {"classes", "pair", "weighted", "normal", "laplace", "cauchy"} <= set(result.figures)
         assert 0 < result.figures["explained by two axes"] <= 1
         assert result.images["map.png"].startswith(b"\x89PNG")
+
+
+class TestKills:
+    def test_a_suite_killed_at_any_point_loses_no_finished_item(self, tmp_path, pipeline_folder, model_file, labeler_folder):
+        parts = {"--backend": pipeline_folder, "--model": model_file, "--labeler": labeler_folder, "--methods": "dominant"}
+        words = ["evaluate", "fidelity", "--seeds", 2, "--cases", 8, *(word for pair in parts.items() for word in pair)]
+
+        def start(out):
+            command = [sys.executable, "-m", "distok", *map(str, words), "--out", str(out)]
+            return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+        def items(out):
+            return {path: path.read_bytes() for path in out.rglob("*.safetensors")}
+
+        killed, whole, finished = tmp_path / "killed", tmp_path / "whole", {}
+        for wanted in (1, 5):
+            run = start(killed)
+            deadline = time.monotonic() + 120
+            while len(items(killed)) < wanted and run.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            run.kill()
+            run.wait()
+            found = items(killed)
+            assert len(found) >= wanted
+            assert all(found[path] == data for path, data in finished.items()), "a finished item was touched"
+            finished = found
+        for out in (killed, whole):
+            run = start(out)
+            assert run.communicate(timeout=200)[1].count("Traceback") == 0
+            assert run.returncode == 0
+        assert all(items(killed)[path] == data for path, data in finished.items())
+        assert {path.name: data for path, data in items(killed).items()} == {
+            path.name: data for path, data in items(whole).items()
+        }
+        assert (killed / "fidelity.csv").read_text() == (whole / "fidelity.csv").read_text()
 
 
 class TestOrigin:
