@@ -70,25 +70,29 @@ def text_config(tokens: CLIPTokenizerFast, width: int = WIDTH, layers: int = 2, 
     }  # fmt: skip
 
 
-def drawn(module: torch.nn.Module, seed: int = 0, table: float = 0.02) -> Any:
+def drawn(module: torch.nn.Module, seed: int = 0, table: float = 0.02, as_torch: bool = False) -> Any:
     """The module with weights of our own, so that a tiny checkpoint is the same under every release of the libraries.
 
     Releases build and draw their layers in different orders; here each weight has a generator of its own, by its name.
-    Matrices are normal and scaled by fan-in, embeddings and lone vectors have the spread ``table``, biases are 0, and what
-    the library makes constant, such as the ones of a norm, stays.
+    Matrices are normal with variance 1 / fan-in and biases 0, or both with the third of it that torch itself gives them;
+    embeddings and lone vectors have the spread ``table``; what the library makes constant, such as a norm's ones, stays.
     """
+    named = dict(module.named_parameters())
     tables = {id(each.weight) for each in module.modules() if isinstance(each, torch.nn.Embedding)}
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
+        for name, parameter in named.items():
             if (parameter == parameter.flatten()[0]).all():
                 continue
-            if name.endswith(".bias"):
-                parameter.zero_()
-                continue
+            bias = name.endswith(".bias")
+            matrix = named[name.removesuffix("bias") + "weight"] if bias else parameter
+            scale = (3 if as_torch else 1) ** -0.5 * matrix[0].numel() ** -0.5
+            if bias and not as_torch:
+                scale = 0.0
+            elif (parameter.ndim < 2 and not bias) or id(parameter) in tables:
+                scale = table
             bare = name.replace("text_model.", "")  # there once, twice or not at all, as the release will have it
             noise = torch.randn(parameter.shape, generator=seeds.generator(seed, bare), dtype=torch.float32)
-            lone = parameter.ndim < 2 or id(parameter) in tables
-            parameter.copy_(noise * (table if lone else parameter[0].numel() ** -0.5))
+            parameter.copy_(noise * scale)
     return module
 
 
@@ -97,7 +101,9 @@ def drawn_pipeline(pipe: Any, seed: int = 0) -> Any:
     for name, part in pipe.components.items():
         if isinstance(part, torch.nn.Module):
             t5 = type(part).__name__ == "T5EncoderModel"
-            drawn(part, seeds.derive(seed, name), table=1.0 if t5 else 0.02)
+            # Larger weights than torch's own make a denoiser blow up the last bits.
+            as_torch = type(part).__module__.startswith("diffusers.models")
+            drawn(part, seeds.derive(seed, name), table=1.0 if t5 else 0.02, as_torch=as_torch)
             if type(part).__name__.startswith("CLIPText"):
                 spread(part)
     return pipe
