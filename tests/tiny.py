@@ -84,11 +84,12 @@ def drawn(module: torch.nn.Module, seed: int = 0, table: float = 0.02, as_torch:
             if (parameter == parameter.flatten()[0]).all():
                 continue
             bias = name.endswith(".bias")
-            matrix = named[name.removesuffix("bias") + "weight"] if bias else parameter
-            scale = (3 if as_torch else 1) ** -0.5 * matrix[0].numel() ** -0.5
             if bias and not as_torch:
-                scale = 0.0
-            elif (parameter.ndim < 2 and not bias) or id(parameter) in tables:
+                parameter.zero_()
+                continue
+            matrix = named[name.removesuffix("bias") + "weight"] if bias else parameter
+            scale = ((3 if as_torch else 1) * matrix[0].numel()) ** -0.5
+            if (parameter.ndim < 2 and not bias) or id(parameter) in tables:
                 scale = table
             bare = name.replace("text_model.", "")  # there once, twice or not at all, as the release will have it
             noise = torch.randn(parameter.shape, generator=seeds.generator(seed, bare), dtype=torch.float32)
