@@ -74,7 +74,7 @@ def test_mixes(refuse, mix, message):
         (["create", MIX, "--guidance-scale", "nan"], "guidance_scale is nan"),
         (["create", MIX, "--size", 13], "size is 13"),
         (["create", MIX, "--device", "toaster"], "unknown device 'toaster'; choose cpu or cuda"),
-        (["create", MIX, "--colour", "red"], "No such option: --colour"),
+        (["create", MIX, "--colour", "red"], "No such option"),  # the rest of the line is worded by the release of click
         (["create", MIX, "--concept", "c.safetensors"], "say what to make: a mix like"),
         (["create"], "say what to make: a mix like"),
         (["create", "--from-picture", "nothing.png"], "nothing.png does not exist or is not a file"),

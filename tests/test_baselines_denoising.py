@@ -309,11 +309,12 @@ class TestDiffMorpher:
             alone = morph.easel.decode(morph._sample(morph.noises[end], morph.texts[end]))
         assert np.abs(pixels(alone) - pixels([morph.at(float(end))])).max() <= 1
 
-    def test_inversion_leads_back_to_the_source_the_finer_the_nearer(self, stable):
+    def test_inversion_leads_back_to_the_source_the_finer_the_nearer(self, families):
         pytest.importorskip("peft")
         missed = []
         for steps in (10, 30, 90):
-            one = Morph(ask(stable, steps=steps), DiffMorpherSettings(fit_steps=0), patches(), PROMPTS)
+            # Velocity: random weights that predict noise miss by a hundred times the source, whatever the steps.
+            one = Morph(ask(families("sd2"), steps=steps), DiffMorpherSettings(fit_steps=0), patches(), PROMPTS)
             clean = one.easel.encode(patches()).split(1)
             with torch.no_grad():
                 back = [one._sample(noise, text) for noise, text in zip(one.noises, one.texts, strict=True)]

@@ -286,11 +286,12 @@ def test_offload_is_chosen_by_what_fits(folder):
     from distok.backends.loading import choose_offload, weight_bytes
 
     sizes = weight_bytes(folder)
-    everything, largest = sum(sizes.values()), max(sizes.values())
-    for free, mode in ((2 * everything, "fast"), (int(1.3 * largest), "balanced"), (largest // 2, "low")):
-        assert choose_offload(folder, "cuda", None, "auto", free) == mode
-    with pytest.raises(DistokError, match=r"takes about .* or --offload auto"):
-        choose_offload(folder, "cuda", None, "fast", largest)
+    text = sizes["text_encoder"] + sizes["text_encoder_2"]
+    needed = {"fast": sum(sizes.values()), "balanced": text + max(sizes["unet"], sizes["vae"]), "low": text}
+    for mode, size in needed.items():
+        assert choose_offload(folder, "cuda", None, "auto", int(1.2 * size) + 1) == mode
+        with pytest.raises(DistokError, match=r"takes about .* or --offload auto"):
+            choose_offload(folder, "cuda", None, mode, size)
     with pytest.raises(DistokError, match="offload 'low' moves weights between a GPU and memory, and the device is cpu"):
         open_backend(folder, offload="low")
     with pytest.raises(DistokError, match="offload is 'some'; choose one of auto, fast, balanced, low"):

@@ -154,6 +154,9 @@ def test_calibrated_no_neighbouring_temperature_fits_better(home, pictures, kind
 
 
 def test_a_labeler_of_ones_own_is_tempered_from_outside(home, pictures, truth):
+    best = open_labeler(home / "clip").probabilities(pictures[1:], NAMES).argmax(1)
+    truth = [truth[0], *(Distribution.from_mapping({NAMES[i]: 1}) for i in best)]  # right but once: a temperature fits
+
     class Own(Labeler):
         hash = "own"
 

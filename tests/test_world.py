@@ -13,10 +13,11 @@ pytest.importorskip("skia")
 from distok.errors import DistokError
 from distok.files import read_tensors
 from distok.menagerie.evaluator import Evaluator, EvaluatorSettings
-from distok.menagerie.stage import Runner, Schedule
+from distok.menagerie.stage import Runner, Schedule, native_bf16
 from distok.menagerie.stage_evaluator import EvaluatorStage, augment, spoil, unseen
 from distok.menagerie.world import Recipe, World, train_world
 from distok.seeds import generator, rng
+from tests import tiny
 
 SHORT = Schedule(2, 1e-3, warmup=1, save_seconds=0.0)
 TINY = Recipe(SHORT, SHORT, SHORT, SHORT, replace(SHORT, ema=0.9), pictures=32, shard=16, batch=8, steps=2)
@@ -58,6 +59,25 @@ def test_a_state_of_another_network_is_refused(tmp_path):
     other.model = nn.Linear(4, 1)
     with pytest.raises(DistokError, match="belongs to a network of other sizes; give another folder"):
         Runner(other, Schedule(1), tmp_path, workers=0).run()
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_is_used_only_where_the_processor_has_it(tmp_path, monkeypatch, native, dtype):
+    """Where it has not, bfloat16 is emulated, many times slower than single precision."""
+    from distok.menagerie.latents import _encode
+
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert native_bf16("cpu") is native
+    assert native_bf16("cuda")
+    stage, types = Line(), set()
+    stage.model.register_forward_hook(lambda module, given, made: types.add(made.dtype))
+    Runner(stage, SHORT, tmp_path, workers=0, autocast=True).run()
+    vae = tiny.pipeline().vae
+    vae.encoder.layers[-1].register_forward_hook(lambda module, given, made: types.add(made.dtype))
+    latents, _ = _encode(vae, torch.zeros(2, 16, 16, 3, dtype=torch.uint8), torch.zeros(2, 4))
+    assert types == {dtype}
+    assert latents.dtype == np.float16
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import CLIPTokenizerFast
 
+from distok import seeds
+
 NAMES = ("cat", "dog", "pig", "sheep", "snake", "lion")
 WORDS = ("a", "photo", "of", "the", "cute", "pet", "red", "in", "snow", *NAMES)
 WIDTH = 32
@@ -68,17 +70,56 @@ def text_config(tokens: CLIPTokenizerFast, width: int = WIDTH, layers: int = 2, 
     }  # fmt: skip
 
 
+def drawn(module: torch.nn.Module, seed: int = 0, table: float = 0.02, as_torch: bool = False) -> Any:
+    """The module with weights of our own, so that a tiny checkpoint is the same under every release of the libraries.
+
+    Releases build and draw their layers in different orders; here each weight has a generator of its own, by its name.
+    Matrices are normal with variance 1 / fan-in and biases 0, or both with the third of it that torch itself gives them;
+    embeddings and lone vectors have the spread ``table``; what the library makes constant, such as a norm's ones, stays.
+    """
+    named = dict(module.named_parameters())
+    tables = {id(each.weight) for each in module.modules() if isinstance(each, torch.nn.Embedding)}
+    with torch.no_grad():
+        for name, parameter in named.items():
+            if (parameter == parameter.flatten()[0]).all():
+                continue
+            bias = name.endswith(".bias")
+            if bias and not as_torch:
+                parameter.zero_()
+                continue
+            matrix = named[name.removesuffix("bias") + "weight"] if bias else parameter
+            scale = ((3 if as_torch else 1) * matrix[0].numel()) ** -0.5
+            if (parameter.ndim < 2 and not bias) or id(parameter) in tables:
+                scale = table
+            bare = name.replace("text_model.", "")  # there once, twice or not at all, as the release will have it
+            noise = torch.randn(parameter.shape, generator=seeds.generator(seed, bare), dtype=torch.float32)
+            parameter.copy_(noise * scale)
+    return module
+
+
+def drawn_pipeline(pipe: Any, seed: int = 0) -> Any:
+    """A diffusers pipeline whose networks are :func:`drawn`, its CLIP text encoders :func:`spread`."""
+    for name, part in pipe.components.items():
+        if isinstance(part, torch.nn.Module):
+            t5 = type(part).__name__ == "T5EncoderModel"
+            # Larger weights than torch's own make a denoiser blow up the last bits.
+            as_torch = type(part).__module__.startswith("diffusers.models")
+            drawn(part, seeds.derive(seed, name), table=1.0 if t5 else 0.02, as_torch=as_torch)
+            if type(part).__name__.startswith("CLIPText"):
+                spread(part)
+    return pipe
+
+
 def pipeline(seed: int = 0, width: int = WIDTH, layers: int = 2, length: int = 16, **text: object) -> object:
     """A ``StableDiffusionPipeline`` that draws 16 x 16 pixels."""
     from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
         tokens = tokenizer(length)
         parts = {
             "tokenizer": tokens,
-            "text_encoder": spread(CLIPTextModel(CLIPTextConfig(**text_config(tokens, width, layers, length, **text)))),
+            "text_encoder": CLIPTextModel(CLIPTextConfig(**text_config(tokens, width, layers, length, **text))),
             "unet": UNet2DConditionModel(
                 sample_size=8, in_channels=4, out_channels=4, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4,
                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
@@ -91,7 +132,7 @@ def pipeline(seed: int = 0, width: int = WIDTH, layers: int = 2, length: int = 1
             "scheduler": DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         }  # fmt: skip
         parts |= {"safety_checker": None, "feature_extractor": None}
-        return StableDiffusionPipeline(**parts, requires_safety_checker=False)
+        return drawn_pipeline(StableDiffusionPipeline(**parts, requires_safety_checker=False), seed)
 
 
 def save_pipeline(folder: Path, projection: bool = True, **options: object) -> Path:
@@ -112,13 +153,13 @@ def save_labeler(folder: Path, seed: int = 0, temperature: float = 0.05) -> Path
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
         tokens = tokenizer()
         vision = {
             "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4,
             "image_size": 16, "patch_size": 8,
         }  # fmt: skip
-        model = CLIPModel(CLIPConfig(text_config=text_config(tokens), vision_config=vision, projection_dim=16))
+        config = CLIPConfig(text_config=text_config(tokens), vision_config=vision, projection_dim=16)
+        model = drawn(CLIPModel(config), seed)
     images = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
     model.save_pretrained(folder)
     CLIPProcessor(image_processor=images, tokenizer=tokens).save_pretrained(folder)

@@ -12,8 +12,7 @@ WIDTH = 32
 def save(family: str, folder: Path, seed: int = 0) -> Path:
     """A pipeline folder of a family: sd1, sd2, sdxl, sd3, sd3-without-t5, flux, kandinsky21, kandinsky22."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        pipe = BUILD[family]()
+        pipe = tiny.drawn_pipeline(BUILD[family](), seed)
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.eval()
@@ -26,7 +25,7 @@ def _clip(tokens, projected: bool = False, width: int = WIDTH, length: int = 77,
 
     config = tiny.text_config(tokens, width=width, length=length, **{"projection_dim": width, **changes})
     cls = CLIPTextModelWithProjection if projected else CLIPTextModel
-    return tiny.spread(cls(CLIPTextConfig(**config)))
+    return cls(CLIPTextConfig(**config))
 
 
 def _t5_tokenizer():

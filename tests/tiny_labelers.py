@@ -33,9 +33,9 @@ def save_blip(folder: Path, task: str) -> Path:
     vision = {**TOWER, "image_size": SIDE, "patch_size": 8, "initializer_range": 0.3}
     config = BlipConfig(text_config=text, vision_config=vision, projection_dim=16, image_text_hidden_size=16)
     tokens = tiny.tokenizer_of_files(BertTokenizerFast, {"vocab.txt": "\n".join(BERT)}, model_max_length=32)
-    model = _random(lambda: {"vqa": BlipForQuestionAnswering, "itm": BlipForImageTextRetrieval}[task](config))
+    model = _random(lambda: {"vqa": BlipForQuestionAnswering, "itm": BlipForImageTextRetrieval}[task](config), table=0.3)
     if task == "itm":
-        model.itm_head.weight.data.mul_(30)
+        model.itm_head.weight.data.mul_(3)
     model.save_pretrained(folder)
     images = BlipImageProcessor(size={"height": SIDE, "width": SIDE})
     BlipProcessor(image_processor=images, tokenizer=tokens).save_pretrained(folder)
@@ -94,7 +94,7 @@ def save_qwen(folder: Path) -> Path:
         text_config=text, vision_config=vision, image_token_id=ids["image_pad"], vision_start_token_id=ids["vision_start"],
         vision_end_token_id=ids["vision_end"], video_token_id=ids["video_pad"],
     )  # fmt: skip
-    _random(lambda: Qwen2_5_VLForConditionalGeneration(config)).save_pretrained(folder)
+    _random(lambda: Qwen2_5_VLForConditionalGeneration(config), table=0.2).save_pretrained(folder)
     tokens.save_pretrained(folder)
     size = {"shortest_edge": 4 * 64, "longest_edge": 16 * 64}
     Qwen2VLImageProcessor(patch_size=4, merge_size=2, temporal_patch_size=2, size=size).save_pretrained(folder)
@@ -118,10 +118,9 @@ def write_settings(folder: Path, **settings: Any) -> Path:
     return folder
 
 
-def _random(make: Callable[[], torch.nn.Module]) -> Any:
+def _random(make: Callable[[], torch.nn.Module], table: float = 0.02) -> Any:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return make().eval()
+        return tiny.drawn(make(), table=table).eval()
 
 
 def _sharpen(model: Any) -> Any:

@@ -29,6 +29,7 @@ def open_backend(
         DistokError: not a pipeline, a family that is not supported, a missing or corrupt part, or too little memory.
     """
     from distok.backends import loading
+    from distok.backends.offload import place
 
     folder = pretrained.local_folder(path_or_id, "model_index.json", "diffusers pipeline")
     family = pretrained.read_json(folder / "model_index.json").get("_class_name")
@@ -37,7 +38,10 @@ def open_backend(
     cls = family_class(family)
     loading.check_parts(folder)
     mode = loading.choose_offload(folder, device, dtype, offload)
-    pipe = cls.load(folder, family, device, dtype, mode)
+    pipe = cls.load(folder, family, dtype)
     for tokenizer, encoder in cls.vocabularies(pipe):
         loading.check_vocabulary(folder, tokenizer, encoder)
-    return cls(pipe, loading.read_defaults(folder, cls.own_defaults), **cls.extras(folder, pipe))
+    placement = place(pipe, device, mode)
+    backend: Backend = cls(pipe, loading.read_defaults(folder, cls.own_defaults), **cls.extras(folder, pipe))
+    backend.placement = placement
+    return backend

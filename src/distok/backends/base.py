@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from distok.backends.offload import Placement
 from distok.errors import DistokError
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Backend(ABC):
         feature_dim: e, the width of a text feature.
         defaults: how to render when nothing else is asked.
         pipe: the pipeline.
+        placement: which of its weights are on the device when.
     """
 
     family: str
@@ -71,6 +73,7 @@ class Backend(ABC):
     feature_dim: int
     defaults: RenderDefaults
     pipe: Any
+    placement: Placement = Placement()
 
     @property
     def token_dim(self) -> int:

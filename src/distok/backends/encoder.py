@@ -7,7 +7,7 @@ import copy
 import hashlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -40,9 +40,11 @@ class Encoded:
     mask: Int[Tensor, "b l"]
 
 
-def update(digest: "hashlib.blake2b", module: torch.nn.Module, prefix: str = "") -> None:
-    """Add a module's weights to a hash."""
-    for name, tensor in sorted(module.state_dict().items()):
+def update(
+    digest: "hashlib.blake2b", module: torch.nn.Module, prefix: str = "", stored: Mapping[str, Tensor] | None = None
+) -> None:
+    """Add a module's weights to a hash, or those that are stored for it elsewhere."""
+    for name, tensor in sorted((module.state_dict() if stored is None else stored).items()):
         # A CLIPTextModel of transformers 4 names its weights with this prefix, one of transformers 5 without.
         bare = name.removeprefix("text_model.") if type(module).__name__ == "CLIPTextModel" else name
         digest.update(f"{prefix}{bare}".encode())

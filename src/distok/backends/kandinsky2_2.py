@@ -28,20 +28,20 @@ class KandinskyV22Backend(DiffusersBackend):
     own_defaults = RenderDefaults(steps=50, guidance_scale=4.0, size=512, prior_steps=25, prior_guidance_scale=4.0)
 
     @classmethod
-    def load(cls, folder: Path, family: str, device: str, dtype: torch.dtype | None, offload: str) -> Any:
+    def load(cls, folder: Path, family: str, dtype: torch.dtype | None) -> Any:
         """Load the combined pipeline, or put a decoder and the prior beside it together.
 
         Raises:
             DistokError: a decoder without a prior, or a part cannot be loaded.
         """
         if family == cls.family:
-            return load_pipeline(folder, family, device, dtype, offload)
+            return load_pipeline(folder, family, dtype)
         import diffusers
 
         prior_folder = find_prior(folder)
         check_parts(prior_folder)
-        decoder = load_pipeline(folder, cls.decoder_class, device, dtype, offload)
-        prior = load_pipeline(prior_folder, cls.prior_class, device, dtype, offload)
+        decoder = load_pipeline(folder, cls.decoder_class, dtype)
+        prior = load_pipeline(prior_folder, cls.prior_class, dtype)
         parts = {f"prior_{name}": part for name, part in prior.components.items()}
         return getattr(diffusers, cls.family)(**decoder.components, **parts)
 
@@ -82,16 +82,14 @@ class KandinskyV22Backend(DiffusersBackend):
         cls = getattr(diffusers, self.decoder_class)
         parts = {name: part for name, part in self.pipe.components.items() if not name.startswith("prior_")}
         parts["scheduler"] = type(parts["scheduler"]).from_config(parts["scheduler"].config)
-        pipe = cls(**parts)
-        pipe.set_progress_bar_config(disable=True)
-        return pipe
+        return self._ready(cls(**parts))
 
     def _embeddings(self, condition: Condition, seeds: Sequence[int], how: RenderDefaults, negative: str | None) -> Any:
         """Picture embeddings of the prompts, and of what to stay away from."""
         options = {"steps": how.prior_steps, "guidance_scale": how.prior_guidance_scale}
         wanted = self.image_embeds(condition, seeds, negative, **options)
         if negative is None:
-            return wanted, zero_embedding(self.pipe.prior_image_encoder, len(seeds)).to(wanted)
+            return wanted, zero_embedding(self.pipe.prior_image_encoder, len(seeds), wanted.device).to(wanted)
         return wanted, self.image_embeds(self._negative(negative, len(seeds)), seeds, negative, **options)
 
     def _denoise(

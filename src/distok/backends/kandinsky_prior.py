@@ -42,7 +42,8 @@ def sample_prior(
         steps: denoising steps of the prior.
         guidance_scale: of the prior; 1 or less leaves the second one out.
     """
-    device, dtype = prior.device, prior.dtype
+    # Not the prior's own device: it may still wait in main memory.
+    device, dtype = condition["prior_text_embeds"].device, prior.dtype
     guided = guidance_scale > 1
     both = {key: torch.cat([unconditional[key], value]) if guided else value for key, value in condition.items()}
     random = generators(seeds)
@@ -66,8 +67,8 @@ def sample_prior(
     return prior.post_process_latents(x)
 
 
-def zero_embedding(image_encoder: Any, count: int) -> Float[Tensor, "b e"]:
+def zero_embedding(image_encoder: Any, count: int, device: torch.device) -> Float[Tensor, "b e"]:
     """The embedding of a black picture, which stands for "no picture" where no negative prompt is given."""
     size = image_encoder.config.image_size
-    black = torch.zeros(1, 3, size, size, device=image_encoder.device, dtype=image_encoder.dtype)
+    black = torch.zeros(1, 3, size, size, device=device, dtype=image_encoder.dtype)
     return image_encoder(black).image_embeds.expand(count, -1)

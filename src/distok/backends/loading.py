@@ -9,6 +9,7 @@ import torch
 
 from distok import pretrained
 from distok.backends.base import RenderDefaults
+from distok.backends.offload import stays
 from distok.errors import DistokError
 
 OFFLOAD = ("auto", "fast", "balanced", "low")
@@ -87,6 +88,8 @@ def free_bytes(device: str) -> int:
 def choose_offload(folder: Path, device: str, dtype: torch.dtype | None, offload: str = "auto", free: int | None = None) -> str:
     """Which of "fast" (all weights on the device), "balanced" (a part at a time) and "low" (a layer at a time) to load with.
 
+    The text encoders are on the device in every mode; see :mod:`distok.backends.offload`.
+
     Args:
         offload: one of these, or "auto": the first that the memory estimate allows.
         free: bytes free on the device; measured if None.
@@ -101,7 +104,10 @@ def choose_offload(folder: Path, device: str, dtype: torch.dtype | None, offload
         raise DistokError(f"offload {offload!r} moves weights between a GPU and memory, and the device is {device}; leave it out")
     sizes = weight_bytes(folder, dtype)
     free = free_bytes(device) if free is None else free
-    needed = {"fast": sum(sizes.values()), "balanced": max(sizes.values(), default=0), "low": 0}
+    needed = dict.fromkeys(("fast", "balanced", "low"), 0)
+    for mode in needed:
+        needed[mode] = sum(size for name, size in sizes.items() if stays(name, mode))
+    needed["balanced"] += max((size for name, size in sizes.items() if not stays(name, "balanced")), default=0)
     for mode in ("fast", "balanced", "low") if gpu else ("fast",):
         if offload in ("auto", mode) and needed[mode] * HEADROOM <= free:
             return mode
@@ -130,8 +136,8 @@ def read_defaults(folder: Path, own: RenderDefaults) -> RenderDefaults:
         raise DistokError(f"{path}: {error}") from None
 
 
-def load_pipeline(folder: Path, cls: str, device: str, dtype: torch.dtype | None, offload: str) -> Any:
-    """Load a pipeline of a diffusers class from its folder, on its device or under the chosen offload.
+def load_pipeline(folder: Path, cls: str, dtype: torch.dtype | None) -> Any:
+    """Load a pipeline of a diffusers class from its folder into main memory.
 
     Raises:
         DistokError: it cannot be loaded.
@@ -151,12 +157,6 @@ def load_pipeline(folder: Path, cls: str, device: str, dtype: torch.dtype | None
             options["variant"] = "fp16"
         pipe = getattr(diffusers, cls).from_pretrained(folder, low_cpu_mem_usage=is_accelerate_available(), **options)
         _check_names(folder, pipe)
-        if offload == "balanced":
-            pipe.enable_model_cpu_offload(device=device)
-        elif offload == "low":
-            pipe.enable_sequential_cpu_offload(device=device)
-        else:
-            pipe = pipe.to(device)
     return pipe
 
 

@@ -46,9 +46,9 @@ class DiffusersBackend(Backend):
             self.feature_dim = self.encode([""]).shape[1]
 
     @classmethod
-    def load(cls, folder: Path, family: str, device: str, dtype: torch.dtype | None, offload: str) -> Any:
-        """Load the pipeline of a folder whose ``model_index.json`` says ``family``."""
-        return load_pipeline(folder, family, device, dtype, offload)
+    def load(cls, folder: Path, family: str, dtype: torch.dtype | None) -> Any:
+        """Load the pipeline of a folder whose ``model_index.json`` says ``family``, into main memory."""
+        return load_pipeline(folder, family, dtype)
 
     @classmethod
     def extras(cls, folder: Path, pipe: Any) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class DiffusersBackend(Backend):
         digest = hashlib.blake2b(repr(self.defaults).encode(), digest_size=8)
         for name, part in sorted(self.pipe.components.items()):
             if isinstance(part, torch.nn.Module):
-                update(digest, part, f"{name}.")
+                update(digest, part, f"{name}.", self.placement.stored.get(name))
             elif name.endswith("scheduler"):
                 digest.update(repr(sorted(part.config.items())).encode())
         return digest.hexdigest()
@@ -121,11 +121,14 @@ class DiffusersBackend(Backend):
         with self._lock, torch.no_grad():
             pipe = self.renderer()
             pictures = []
-            for start in range(0, count, BATCH):
-                part = slice(start, start + BATCH)
-                batch = self.condition(prompts[part], tokens) if condition is None else {k: v[part] for k, v in condition.items()}
-                progress = _counter(callback, start, len(seeds[part]), count, how.steps)
-                pictures.append(self._denoise(pipe, batch, seeds[part], how, negative_prompt, progress).float())
+            try:
+                for start in range(0, count, BATCH):
+                    part = slice(start, start + BATCH)
+                    batch = self.condition(prompts[part], tokens) if condition is None else _rows(condition, part)
+                    progress = _counter(callback, start, len(seeds[part]), count, how.steps)
+                    pictures.append(self._denoise(pipe, batch, seeds[part], how, negative_prompt, progress).float())
+            finally:
+                self.placement.leave()
         return torch.cat(pictures)
 
     def renderer(self) -> Any:
@@ -133,8 +136,12 @@ class DiffusersBackend(Backend):
         parts = dict(self.pipe.components)
         for name in self.schedulers:
             parts[name] = type(parts[name]).from_config(parts[name].config)
-        pipe = type(self.pipe)(**parts, **self._constants())
+        return self._ready(type(self.pipe)(**parts, **self._constants()))
+
+    def _ready(self, pipe: Any) -> Any:
+        """A pipeline that is quiet, and that finds its device on the parts that move: text encoders stay and have no hooks."""
         pipe.set_progress_bar_config(disable=True)
+        pipe._exclude_from_cpu_offload = [*pipe._exclude_from_cpu_offload, *self.encoders]
         return pipe
 
     def _parts(self, tokens: Float[Tensor, "n d"] | None) -> Mapping[str, Tensor | None]:
@@ -193,6 +200,10 @@ class DiffusersBackend(Backend):
             width=how.size,
             output_type="pt",
         ).images
+
+
+def _rows(condition: Condition, part: slice) -> Condition:
+    return {key: value[part] for key, value in condition.items()}
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:

@@ -14,6 +14,7 @@ from distok.errors import DistokError
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import nn
 
     from distok.distribution import Distribution
 
@@ -35,6 +36,11 @@ class Labeler(ABC):
         Raises:
             DistokError: no names or no pictures.
         """
+
+    @property
+    def networks(self) -> "tuple[nn.Module, ...]":
+        """The networks that may leave the device while pictures are painted; none if it has nothing there."""
+        return ()
 
     def read(self, pictures: "Sequence[Image.Image]", names: Sequence[str]) -> "list[Distribution]":
         """The same readings as validated distributions, one per picture.

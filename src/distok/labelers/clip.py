@@ -65,6 +65,11 @@ class ClipLabeler(Labeler):
             processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
         return cls(flat_features(model), processor, settings, kind)
 
+    @property
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        """The one model."""
+        return (self.model,)
+
     def tempered(self, factor: float) -> Labeler:
         """The same reading, flatter by ``factor``; see :class:`Labeler`."""
         if self.reading == "places":  # its temperature acts inside each place, not on the sum

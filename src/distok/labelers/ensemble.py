@@ -72,6 +72,11 @@ class EnsembleLabeler(Labeler):
         text = json.dumps([self.kind, parts, self.settings.as_dict()], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
+    @property
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        """Those of all members."""
+        return tuple(network for member in self.members for network in member.labeler.networks)
+
     def probabilities(self, pictures: "Sequence[Image.Image]", names: Sequence[str]) -> Float[Tensor, "b k"]:
         """The mean of the members' tempered readings, at the ensemble's own temperature; see :class:`Labeler`."""
         check_request(pictures, names)

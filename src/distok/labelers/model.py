@@ -55,6 +55,11 @@ class ModelLabeler(Labeler):
         return cls(kind, model, tokenizer, image_processor, settings)
 
     @property
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        """The one model."""
+        return (self.model,)
+
+    @property
     def temperature(self) -> float:
         """What the scores are divided by."""
         return float(self.settings.temperature)

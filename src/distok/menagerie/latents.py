@@ -12,6 +12,7 @@ from transformers import CLIPTokenizer
 from distok.errors import DistokError
 from distok.files import write_bytes
 from distok.menagerie.corpus import Drawn, Source
+from distok.menagerie.stage import native_bf16
 
 
 class _Chunks(Dataset):
@@ -54,7 +55,7 @@ def build_bank(
 def _encode(vae: AutoencoderTiny, pictures: torch.Tensor, ids: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     x = torch.as_tensor(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
     device = next(vae.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=native_bf16(device)):
         mean = vae.encode(x.to(device)).latents
     return mean.float().cpu().numpy().astype(np.float16), np.asarray(ids)
 

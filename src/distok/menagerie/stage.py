@@ -21,6 +21,17 @@ from distok.files import read_tensors, write_tensors
 Batch = dict[str, Tensor]
 
 
+def native_bf16(device: str | torch.device) -> bool:
+    """Whether a device multiplies matrices in bfloat16 itself: a GPU, or a CPU with AVX-512 BF16 or AMX.
+
+    Any other CPU emulates it, many times slower than single precision (docs/log.md).
+    """
+    if torch.device(device).type != "cpu":
+        return True
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check is not None)  # older releases of torch cannot say
+
+
 class Stage(Protocol):
     """What a stage must say: its networks, its batches (drawn in a worker, uint8 or float arrays), its loss."""
 
@@ -77,7 +88,10 @@ class _Steps(Dataset):
 
 @dataclass
 class Runner:
-    """Trains one stage in ``folder``; :meth:`run` returns the model with its averaged (or last) weights loaded."""
+    """Trains one stage in ``folder``; :meth:`run` returns the model with its averaged (or last) weights loaded.
+
+    With ``autocast`` the loss is computed in bfloat16 where that is native, in single precision elsewhere.
+    """
 
     stage: Stage
     schedule: Schedule
@@ -105,7 +119,7 @@ class Runner:
         for step, batch in self._batches():
             for group in optimiser.param_groups:
                 group["lr"] = self.schedule.rate(step)
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast and native_bf16(self.device)):
                 loss, values = self.stage.loss(batch, step)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

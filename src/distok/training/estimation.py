@@ -17,6 +17,7 @@ from torch import Tensor
 
 from distok import files, seeds
 from distok.backends import Backend, fill
+from distok.backends.offload import resting
 from distok.errors import DistokError
 from distok.labelers.base import Labeler
 from distok.model import DisTok
@@ -89,18 +90,24 @@ def read_back(
     guidance_scale: float | None = None,
     size: int | None = None,
 ) -> Float[Tensor, "m k"]:
-    """Render each token once per seed of its row in ``picture_seeds``, read every picture, and average the readings."""
+    """Render each token once per seed of its row in ``picture_seeds``, read every picture, and average the readings.
+
+    In two phases: where the pipeline takes turns on its device (offload other than "fast"), the labeler waits in main memory
+    while pictures are rendered, and rendering has left the device before it comes back to read. Then the device holds the
+    text encoders and the larger of the two, not their sum.
+    """
     if not len(tokens):
         return torch.zeros(0, len(names))
     owners = [i for i, row in enumerate(picture_seeds) for _ in row]
-    pictures = backend.render(
-        [fill(prompt, i) for i in owners],
-        tokens,
-        seeds=[seed for row in picture_seeds for seed in row],
-        steps=steps,
-        guidance_scale=guidance_scale,
-        size=size,
-    )
+    with resting(() if backend.placement.mode == "fast" else labeler.networks):
+        pictures = backend.render(
+            [fill(prompt, i) for i in owners],
+            tokens,
+            seeds=[seed for row in picture_seeds for seed in row],
+            steps=steps,
+            guidance_scale=guidance_scale,
+            size=size,
+        )
     readings = labeler.probabilities(pictures, names).float().cpu()
     sums = torch.zeros(len(tokens), len(names)).index_add_(0, torch.tensor(owners), readings)
     return sums / torch.tensor([len(row) for row in picture_seeds])[:, None]
