@@ -128,6 +128,9 @@ def test_the_ablation_trains_each_variant_from_one_bank_and_compares_them(bench,
     assert len(rows["without L_cst"]["kl by training seed"]) == 2
     assert rows["without L_cst"]["kl rise"].mean == pytest.approx(rows["without L_cst"]["kl"].mean - rows["full"]["kl"].mean)
     apart = result.figures["evaluator"]["as published, without L_cst"]
+    seeds = np.array(apart["kl by training seed"]) - np.array(rows["as published"]["kl by training seed"])
+    assert apart["kl rise by training seed"].mean == pytest.approx(seeds.mean())
+    assert apart["kl rise by training seed"].low == pytest.approx(seeds.min())
     assert apart["kl rise"].mean == pytest.approx(apart["kl"].mean - rows["as published"]["kl"].mean)
     assert len(result.figures["diversity"]) == 2 * len(VARIANTS)
     assert any(row["vendi, raw"] != row["vendi, measured"] for row in result.figures["diversity"])

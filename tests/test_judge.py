@@ -253,7 +253,8 @@ def test_a_dying_endpoint_ends_in_one_line_and_a_resumable_state(script, message
         assert "Traceback" not in err
         server.script = by_brightness
         before = len(server.requests)
-        assert distok_command("judge", "score", gallery, "--out", "out", *more[:-2])[0] == 0
+        patient = options(server, "--repeats", 2)  # half a second is short on a busy machine, and a retry is a request
+        assert distok_command("judge", "score", gallery, "--out", "out", *patient)[0] == 0
         assert len(server.requests) - before == 8
 
 
