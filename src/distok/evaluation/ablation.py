@@ -215,7 +215,7 @@ def _table(who: str, figures: Mapping[str, Any]) -> Table:
     heads = ("variant", "KL (each training seed) ↓", *APART.values())
     note = (
         "Mean over cases and training seeds [95 % bootstrap over cases, or over training seeds where the column says so]; "
-        'differences are paired. The reference of a variant is "full", or "as published": fusion of pairs alone, from random weights.'
+        'differences are paired. A variant\'s reference is "full", or "as published": fusion of pairs alone, from random weights.'
     )
     return Table(f"Ablation by the {who}", heads, rows, note)
 
