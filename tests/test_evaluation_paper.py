@@ -147,7 +147,10 @@ class TestSuites:
         monkeypatch.setattr(ConceptLab, "MENAGERIE", {**ConceptLab.MENAGERIE, **few})
         result = surprise(bench, tmp_path, count=3)
         vendi = {title: row["vendi"] for title, row in result.figures["methods"].items()}
-        assert result.figures["ratio"] == pytest.approx(vendi[DISTOK] / vendi["ConceptLab"])
+        for noise in ("own noise", "the same noise"):
+            ratio = vendi[f"{DISTOK}, {noise}"] / vendi[f"ConceptLab, {noise}"]
+            assert result.figures["ratios"][noise] == pytest.approx(ratio)
+        assert len(set(vendi.values())) == 4, "the noise is part of a picture"
         assert len(list((tmp_path / "items" / "concept-lab").glob("*.safetensors"))) == 3
         shutil.rmtree(tmp_path / "items" / "concept-lab" / "pictures")
         with pytest.raises(DistokError, match="pictures of concept-lab are gone from"):

@@ -3,6 +3,7 @@
 Shapes: n pictures.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +12,55 @@ from distok.baselines import baseline
 from distok.distribution import PRIORS, Distribution
 from distok.errors import DistokError
 from distok.evaluation.cases import DISTOK, Bench, Case
-from distok.evaluation.contest import Contest, show
+from distok.evaluation.contest import Contest, Item, show
 from distok.evaluation.exploration import exploration_table, judge
 from distok.evaluation.pictures import Shot
 from distok.evaluation.report import Result, grid
 
 RIVAL = "concept-lab"
+COMMON = 10_000  # the seed that all concepts share
 
 
 def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menagerie") -> Result:
-    """One picture of each of ``count`` concepts by either method, the same seeds; ConceptLab looks for new members of one kind.
+    """Pictures of ``count`` concepts by either method; ConceptLab looks for new members of one kind.
 
-    Its concepts differ in the seed of their search, as in its paper; a random latent is a concept of DisTok.
+    Its concepts differ in the seed of their search, as in its paper; a random latent is a concept of DisTok. Each concept is
+    drawn twice: from noise of its own, and from the same noise as all others. A vague concept looks different in every noise;
+    in the same noise only what the concepts themselves differ in is left.
     """
-    word = "creature" if bench.has_artist else "pet"
     contest = Contest(bench, folder, preset)
-    items = []
+    items = _searched(bench, contest, count, preset)
+    title = baseline(RIVAL, preset).title
+    tokens = bench.random_tokens(PRIORS[0], count)
+    figures: dict[str, Any] = {}
+    rows = {}
+    for place, (noise, seeds) in enumerate((("own noise", range(count)), ("the same noise", [COMMON] * count))):
+        shots = [Shot(PROMPT, seed, token) for seed, token in zip(seeds, tokens, strict=True)]
+        theirs = [show(replace(item, paths=item.paths[place:])) for item in items]
+        if not all(theirs):
+            raise DistokError(
+                f"pictures of {RIVAL} are gone from {folder / 'items'}; delete what is left of it there and run again"
+            )
+        for method, pictures in ((DISTOK, bench.darkroom.develop("surprise: DisTok", shots)), (title, theirs)):
+            rows[f"{method}, {noise}"] = pictures[:10]
+            figures[f"{method}, {noise}"] = judge(bench, pictures)
+    ratios = {
+        noise: figures[f"{DISTOK}, {noise}"]["vendi"] / figures[f"{title}, {noise}"]["vendi"]
+        for noise in ("own noise", "the same noise")
+    }
+    told = " and ".join(f"{ratio:.2f} in {noise}" for noise, ratio in ratios.items())
+    note = f"{count} concepts each, one picture a concept and noise; Vendi score of DisTok over that of ConceptLab: {told}."
+    table = exploration_table("Open-ended exploration", figures, "method", note)
+    page = grid(rows, [""] * min(10, count))
+    return Result("surprise", {"methods": figures, "ratios": ratios}, (table,), (), {"surprise.png": page})
+
+
+def _searched(bench: Bench, contest: Contest, count: int, preset: str) -> list[Item]:
+    """The concepts that ConceptLab finds, each with a picture from its own noise and one from the common one."""
+    word, items = "creature" if bench.has_artist else "pet", []
     for i in range(count):
         bench.darkroom.tell(f"surprise: {RIVAL}", i, count)
         case = Case(i, "surprise", Distribution((word,), (1.0,)))
-        items.append(contest.item(baseline(RIVAL, preset, seed=i), case, [i]))
+        items.append(contest.item(baseline(RIVAL, preset, seed=i), case, [i, COMMON]))
     bench.darkroom.tell(f"surprise: {RIVAL}", count, count)
-    tokens = bench.random_tokens(PRIORS[0], count)
-    ours = bench.darkroom.develop("surprise: DisTok", [Shot(PROMPT, i, token) for i, token in enumerate(tokens)])
-    theirs = [show(item) for item in items]
-    if not all(theirs):
-        raise DistokError(f"pictures of {RIVAL} are gone from {folder / 'items'}; delete what is left of it there and run again")
-    found: dict[str, Any] = {DISTOK: judge(bench, ours), baseline(RIVAL, preset).title: judge(bench, theirs)}
-    ratio = found[DISTOK]["vendi"] / found[baseline(RIVAL, preset).title]["vendi"]
-    note = f"{len(ours)} concepts each, one picture a concept; Vendi score of DisTok over that of ConceptLab: {ratio:.2f}."
-    table = exploration_table("Open-ended exploration", found, "method", note)
-    page = grid({title: each[:10] for title, each in zip(found, (ours, theirs), strict=True)}, [""] * min(10, len(ours)))
-    return Result("surprise", {"methods": found, "ratio": ratio}, (table,), (), {"surprise.png": page})
+    return items
