@@ -12,6 +12,7 @@ CREATIONS = (
     ("tiger=0.5, penguin=0.5", "a watercolor of a {}"),
     ("owl=0.4, fox=0.3, frog=0.3", "a photo of a {} in the snow"),
 )
+BEST_OF = 4  # drawings of each picture of a mix, of which the closest to it is shown
 EXPLORED = 9
 
 
@@ -20,7 +21,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="Another seed, other creatures.")] = 0,
     device: options.Device = "cpu",
 ) -> None:
-    """Make three mixes and nine surprises, and lay them all out on one page."""
+    """Make three mixes (the best of four drawings each) and nine surprises, and lay them all out on one page."""
     from distok import api
     from distok.cli import output
     from distok.concept import contact_sheet, load_picture
@@ -30,9 +31,11 @@ def demo(
         creator = api.open(device=device)
     pictures, captions = [], []
     for mix, prompt in CREATIONS:
-        folder = claim(out / api.slug(api.as_distribution(mix)), {"mix": mix, "prompt": prompt, "seed": seed}, force=True)
+        folder = claim(
+            out / api.slug(api.as_distribution(mix)), {"mix": mix, "prompt": prompt, "seed": seed, "best_of": BEST_OF}, force=True
+        )
         with output.progress(mix) as callback:
-            creation = creator.create(mix, prompt, n=3, seed=seed, callback=callback)
+            creation = creator.create(mix, prompt, n=3, seed=seed, callback=callback, best_of=BEST_OF)
         save_creation(creation, folder)
         output.show("", f"{output.bold(mix)} · {prompt}", output.mix_table(creation.asked, creation.measured))
         output.show("" if creation.kl is None else f"KL(asked ‖ measured) {creation.kl:.3f} nats")
