@@ -95,7 +95,7 @@ class Result:
 def _told(origin: "Origin") -> str:
     made = origin.command or f"distok.evaluation.run({origin.suite!r})"
     libraries = ", ".join(f"{name} {number}" for name, number in origin.versions.items())
-    seeds, cases = origin.asked.get("seeds"), origin.asked.get("cases") or "all"
+    seeds, cases = origin.asked.get("seeds"), origin.asked.get("cases") or "as the suite has them"
     return f"Made by: {made}; commit {origin.commit or 'unknown'}; seeds {seeds}, cases {cases}; {libraries}."
 
 
