@@ -12,7 +12,7 @@ import numpy as np
 from distok.errors import DistokError
 from distok.evaluation.readings import HEADINGS, HIGHER_IS_BETTER
 from distok.evaluation.report import Table
-from distok.evaluation.statistics import bootstrap
+from distok.evaluation.statistics import Interval, bootstrap
 
 SUITES = {"methods": ("method",), "fidelity": ("method",), "sensitivity": ("setting", "method"), "ablation": ("variant",)}
 SHOWN = ("kl", "js", "top1", "topk")
@@ -56,11 +56,10 @@ def _compare(suite: str, first: Path, second: Path, metrics: Sequence[str]) -> l
     return [Table(f"{suite}: what moved", heads, tuple(rows), note)]
 
 
-def _verdict(moved: object, metric: str) -> str:
-    low, high = moved.low, moved.high  # type: ignore[attr-defined]
-    if low <= 0 <= high:
+def _verdict(moved: Interval, metric: str) -> str:
+    if moved.low <= 0 <= moved.high:
         return "no difference shown"
-    return "better" if (low > 0) == (metric in HIGHER_IS_BETTER) else "worse"
+    return "better" if (moved.low > 0) == (metric in HIGHER_IS_BETTER) else "worse"
 
 
 def _values(folder: Path, suite: str, metrics: Sequence[str]) -> dict[Key, dict[str, float]]:
