@@ -1,11 +1,13 @@
 """The suites of the paper's report, on real classes at tiny size: items on disk, figures by hand, what a second run changes."""
 
+import copy
 import csv
 import json
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +77,20 @@ class TestItems:
         contest.run("distok", [pair()], 1, "x")
         Contest(bench, tmp_path, options={"steps": 2}).run("distok", [pair()], 1, "x")
         assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
+    def test_another_model_is_another_item_only_for_methods_that_use_it(self, bench, contest, tmp_path):
+        for name in ("distok", "dominant"):
+            contest.run(name, [pair()], 1, "x")
+        before = stamps(tmp_path)
+        other = copy.deepcopy(bench.model)
+        with torch.no_grad():
+            other.decoder[2].bias.add_(1)
+        again = Contest(replace(bench, model=other), tmp_path, options=OPTIONS)
+        for name in ("distok", "dominant"):
+            again.run(name, [pair()], 1, "x")
+        fresh = {path.parts[1] for path in stamps(tmp_path).keys() - before.keys()}
+        assert fresh == {"distok"}
+        assert all(stamps(tmp_path)[path] == stamp for path, stamp in before.items())
 
     def test_a_reading_outlives_its_picture(self, contest):
         item = contest.run("distok", [pair()], 1, "x")[0]

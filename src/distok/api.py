@@ -235,9 +235,9 @@ class Creator:
     @cached_property
     def model_hash(self) -> str:
         """Ten hexadecimal digits of the DisTok model's weights."""
-        from distok.concept import digest
+        from distok.concept import digest_weights
 
-        return digest(*(part for key, value in self.model.state_dict().items() for part in (key, value.cpu().numpy().tobytes())))
+        return digest_weights(self.model.state_dict())
 
     @cached_property
     def names_hash(self) -> str:

@@ -1,6 +1,6 @@
-"""The three training objectives as pure functions.
+"""The three training objectives of the paper, and one of ours, as pure functions.
 
-Shapes: b samples, e feature width, w latent width. Features are L2-normalised text features E(·).
+Shapes: b samples, e feature width, w latent width, r readers, k known classes. Features are L2-normalised text features E(·).
 """
 
 from jaxtyping import Float
@@ -35,6 +35,16 @@ def latent_loss(z: Float[Tensor, "b w"]) -> Float[Tensor, ""]:
     One latent has no variance, so b ≥ 2.
     """
     return z.mean(0).square().sum() / (z.var(0).sum() + 1e-8)
+
+
+def foreseen_loss(foreseen: Float[Tensor, "r b k"], asked: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    """L_fsg per sample: KL(p ‖ ρ(t_crt)) = Σ_i p_i (log p_i − log ρ_i(t_crt)), the mean over readers (ours).
+
+    Args:
+        foreseen: log-shares log ρ that networks foresee in the pictures of the creative token of ``asked``.
+        asked: the distribution p.
+    """
+    return (asked * (asked.clamp(min=1e-12).log() - foreseen)).sum(-1).mean(0)
 
 
 def _cosine(left: Tensor, right: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The artifact: a creative token with where it came from, as a file, inside a picture, and exported to other tools."""
 
-from distok.concept.concept import Concept, digest
+from distok.concept.concept import Concept, digest, digest_weights
 from distok.concept.export import export_concept, targets, trigger
 from distok.concept.formats import EXPORT_FORMATS, unusual
 from distok.concept.importing import import_concept
@@ -13,6 +13,7 @@ __all__ = [
     "Recipe",
     "contact_sheet",
     "digest",
+    "digest_weights",
     "export_concept",
     "import_concept",
     "load_picture",

@@ -188,3 +188,8 @@ def digest(*parts: bytes | str) -> str:
         data = part.encode() if isinstance(part, str) else part
         state.update(len(data).to_bytes(8, "little") + data)
     return state.hexdigest()
+
+
+def digest_weights(weights: Mapping[str, Tensor]) -> str:
+    """:func:`digest` of named weights, for example a ``state_dict()``."""
+    return digest(*(part for name, value in weights.items() for part in (name, value.cpu().numpy().tobytes())))

@@ -98,9 +98,9 @@ class Bench:
     @cached_property
     def model_hash(self) -> str:
         """Ten hexadecimal digits of the DisTok's weights."""
-        from distok.concept import digest
+        from distok.concept import digest_weights
 
-        return digest(*(part for key, value in self.model.state_dict().items() for part in (key, value.cpu().numpy().tobytes())))
+        return digest_weights(self.model.state_dict())
 
     def name_token(self, name: str) -> Float[Tensor, " d"]:
         """The input token t of a class."""

@@ -92,7 +92,7 @@ class Contest:
         def draw(case: Case) -> Callable[[Sequence[int]], "list[Image.Image]"]:
             return lambda seeds: artist_pictures(case.asked, seeds, size)
 
-        return [self._kept("artist", case, case.seeds(count), repr(size), draw(case)) for case in cases]
+        return [self._kept("artist", case, case.seeds(count), (repr(size),), draw(case)) for case in cases]
 
     def method(self, name: str) -> "Baseline":
         """A method by its name, with this contest's settings."""
@@ -108,12 +108,19 @@ class Contest:
                 names=bench.names, model=bench.model, **(self.options or {}),
             ).pictures  # fmt: skip
 
-        return self._kept(method.name, case, seeds, repr(method.settings), make)
+        # Another DisTok leaves the pictures of methods that use none as they are.
+        parts = (repr(method.settings), *((bench.model_hash,) if method.needs_model else ()))
+        return self._kept(method.name, case, seeds, parts, make)
 
     def _kept(
-        self, name: str, case: Case, seeds: Sequence[int], settings: str, make: Callable[[Sequence[int]], "list[Image.Image]"]
+        self,
+        name: str,
+        case: Case,
+        seeds: Sequence[int],
+        parts: tuple[str, ...],
+        make: Callable[[Sequence[int]], "list[Image.Image]"],
     ) -> Item:
-        key = self._key(settings, case)
+        key = self._key(parts, case)
         path = self.folder / "items" / name / f"{case.kind}-{case.index:03d}-{key}.safetensors"
         held = self._load(path, case, key, name)
         missing = [seed for seed in seeds if held is None or seed not in held.seeds]
@@ -135,15 +142,15 @@ class Contest:
             looks = {"features": seen.features, "owners": seen.owners, "creature": seen.creature}
         return Item(case, seeds, readings, looks, tuple(paths))
 
-    def _key(self, settings: str, case: Case) -> str:
-        """Of everything that a picture and its reading depend on."""
-        parts = [self._parts, settings, sorted((self.options or {}).items()), case.asked.as_dict()]
+    def _key(self, own: tuple[str, ...], case: Case) -> str:
+        """Of everything that a picture and its reading depend on; ``own`` is what the method adds."""
+        parts = [self._parts, own, sorted((self.options or {}).items()), case.asked.as_dict()]
         return hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()
 
     @cached_property
     def _parts(self) -> tuple[str, ...]:
         bench = self.bench
-        return (bench.backend.pipeline_hash, bench.model_hash, *bench.rulers.hashes, *bench.names)
+        return (bench.backend.pipeline_hash, *bench.rulers.hashes, *bench.names)
 
     def _paths(self, name: str, case: Case, seeds: Sequence[int], key: str) -> tuple[Path, ...]:
         folder = self.folder / "items" / name / "pictures"

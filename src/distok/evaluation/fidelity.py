@@ -4,6 +4,7 @@ Shapes: c cases, s pictures of a case, k classes.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,33 @@ def fidelity(
         methods: the rivals, by their names in ``distok.baselines``.
         preset: of the rivals' settings.
     """
+    match = play(bench, folder, "fidelity", methods, seeds, cases, preset)
+    made = (*tables(match.figures), *absent_table(match.absent))
+    return Result("fidelity", match.figures, made, match.records, {"fidelity.png": page(match.items, match.cases)})
+
+
+@dataclass(frozen=True)
+class Match:
+    """What DisTok and its rivals made of the same cases, and how well: every suite that compares them begins with one."""
+
+    contest: Contest
+    cases: Sequence[Case]
+    items: dict[str, list[Item]]  # by title
+    absent: list[Absent]
+    records: list[dict[str, Any]]
+    figures: dict[str, Any]
+
+
+def play(bench: Bench, folder: Path, stage: str, methods: Sequence[str], seeds: int, cases: int | None, preset: str) -> Match:
+    """Run DisTok and ``methods``, score every item and summarise; the arguments are those of :func:`fidelity`."""
     contest, chosen = Contest(bench, folder, preset), bench.spread(cases)
-    items, absent = run_all(contest, ("distok", *methods), chosen, seeds, "fidelity")
+    items, absent = run_all(contest, ("distok", *methods), chosen, seeds, stage)
     records = [record for title in items for record in score(bench, items[title], title)]
     figures = summarise(records)
-    figures["settings"] = {"seeds": seeds, "cases": len(chosen), "first seed of case i": f"{STRIDE} * i"}
+    figures["settings"] = {"seeds": seeds, "cases": len(chosen), "first seed of case i": f"{STRIDE} * i", "preset": preset}
+    figures["settings"]["methods"] = {name: repr(contest.method(name).settings) for name in ("distok", *methods)}
     figures["absent"] = {each.title: each.reason for each in absent}
-    return Result("fidelity", figures, (*tables(figures), *absent_table(absent)), records, {"fidelity.png": page(items, chosen)})
+    return Match(contest, chosen, items, absent, records, figures)
 
 
 def page(items: Mapping[str, Sequence[Item]], cases: Sequence[Case]) -> bytes:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from distok.baselines import BASELINES
-from distok.evaluation.cases import ARTIST, STRIDE, Bench
-from distok.evaluation.contest import Contest, Item, run_all, show
+from distok.evaluation.cases import ARTIST, Bench
+from distok.evaluation.contest import Item, show
 from distok.evaluation.exploration import TAU
-from distok.evaluation.fidelity import absent_table, page, score, summarise, tables
+from distok.evaluation.fidelity import absent_table, page, play, tables
 from distok.evaluation.report import Result, Table, number, share
 from distok.evaluation.statistics import bootstrap
 from distok.scorers import KINDS, Missing, open_scorers
@@ -54,10 +54,8 @@ def methods(
         preset: of their settings.
         scorers: kinds of ``distok.scorers.KINDS`` with their folders; all kinds by default, those that are not here as missing.
     """
-    contest, asked = Contest(bench, folder, preset), bench.spread(cases)
-    items, absent = run_all(contest, ("distok", *chosen), asked, seeds, "methods")
-    records = [record for title in items for record in score(bench, items[title], title)]
-    figures = summarise(records)
+    match = play(bench, folder, "methods", chosen, seeds, cases, preset)
+    figures, items = match.figures, match.items
     made = [*tables(figures)]
     if bench.rulers.evaluator is not None:
         figures["sets"] = {title: set_measures(bench, each, items.get(ARTIST)) for title, each in items.items()}
@@ -65,10 +63,8 @@ def methods(
     figures["scorers"] = _score(bench, items, dict.fromkeys(KINDS) if scorers is None else scorers)
     if figures["scorers"]:
         made.append(_scorer_table(figures["scorers"]))
-    figures["settings"] = {"seeds": seeds, "cases": len(asked), "first seed of case i": f"{STRIDE} * i", "preset": preset}
-    figures["settings"]["methods"] = {name: repr(contest.method(name).settings) for name in ("distok", *chosen)}
-    figures["absent"] = {each.title: each.reason for each in absent}
-    return Result("methods", figures, (*made, *absent_table(absent)), records, {"methods.png": page(items, asked)})
+    made += absent_table(match.absent)
+    return Result("methods", figures, tuple(made), match.records, {"methods.png": page(items, match.cases)})
 
 
 def set_measures(bench: Bench, items: Sequence[Item], artist: Sequence[Item] | None) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class TrainSettings:
     alpha: float = 1.0  # weight of fusion, L_mix (paper); 0 removes the task
     beta: float = 1.0  # weight of consistency, L_cst (paper); 0 removes the task
     gamma: float = 0.001  # weight of the latent regulariser, L_reg (paper); 0 removes it
+    delta: float = 0.0  # weight of what is foreseen, L_fsg (ours); 0 removes it, as in the paper
     epsilon_restrictive: float | None = 0.85  # cap on cos(q_r, q_a) (secondary notes, CLIP-L); None calibrates on the encoder
     epsilon_aesthetic: float | None = 0.80  # cap on cos(q_s, q_a) (secondary notes, CLIP-L); None calibrates on the encoder
     adaptive_prompt: str = "a photo of a {}"  # q_a (paper)
@@ -58,6 +59,7 @@ class TrainSettings:
     estimate_from: str = "prior"  # latents from the prior (paper), from encoded random mixtures, or half and half
     estimate_active: int = 4  # most classes in a random mixture, estimated or fused
     estimate_jitter: float = 0.0  # noise on tokens, in units of the real tokens' spread; widens what the pool covers
+    foresight_after: int = 0  # first step at which what is foreseen counts: before, its networks only learn
     bank_count: int = 0  # concepts taken from the estimation bank at each estimation, if a bank is given
 
     # optimisation (open in the paper)
@@ -76,9 +78,9 @@ class TrainSettings:
         counts = ("steps", "sub_steps", "latent_dim", "hidden_dim", "pool_size", "threads", "render_threads", "save_every")
         for name in (*counts, "estimate_every", "estimate_renders", "estimate_active"):
             self._require(name, _is_whole(self, name) and getattr(self, name) >= 1, "a whole number of at least 1")
-        for name in ("estimate_count", "bank_count", "warmup"):
+        for name in ("estimate_count", "bank_count", "warmup", "foresight_after"):
             self._require(name, _is_whole(self, name) and getattr(self, name) >= 0, "a whole number, 0 for none")
-        for name in ("alpha", "beta", "gamma", "weight_decay", "estimate_jitter"):
+        for name in ("alpha", "beta", "gamma", "delta", "weight_decay", "estimate_jitter"):
             self._require(name, _within(getattr(self, name), 0, float("inf")), "a number of at least 0")
         for name in ("fusion_share", "mixture_share", "known_share", "ema_decay"):
             self._require(name, _within(getattr(self, name), 0, 1), "a number from 0 to 1")
@@ -99,6 +101,12 @@ class TrainSettings:
         self._require(
             "estimate_active", self.mixture_share == 0 or self.estimate_active > 1, "at least 2 where mixture_share is above 0"
         )
+        self._require(
+            "delta",
+            self.delta == 0 or self.estimate_count > 0 or self.bank_count > 0,
+            "0 where nothing is read (estimate_count and bank_count 0): foresight learns from readings",
+        )
+        self._require("estimate_active", self.delta == 0 or self.estimate_active > 1, "at least 2 where delta is above 0")
         self._require("sub_steps", self.gamma == 0 or self.sub_steps > 1, "at least 2 where gamma is above 0 (a variance)")
         self._require("adaptive_prompt", self.adaptive_prompt.count("{}") == 1, "a prompt with one {}")
         self._require("restrictive_prompt", self.restrictive_prompt.count("{}") == 2, "a prompt with two {}")

@@ -5,12 +5,12 @@ Shapes: n tasks of a step, f fusions, e feature width, d token width, w latent w
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,11 +20,12 @@ from distok.backends import Backend, fill, slot
 from distok.errors import DistokError
 from distok.labelers.base import Labeler
 from distok.model import DisTok, DisTokSettings
-from distok.objectives import consistency_loss, fusion_loss, latent_loss
+from distok.objectives import consistency_loss, foreseen_loss, fusion_loss, latent_loss
 from distok.pool import ConceptPool
-from distok.training import checkpoint, estimation
+from distok.training import checkpoint, estimation, runtime
 from distok.training.calibration import resolve
 from distok.training.estimation import Bank
+from distok.training.foresight import Foresight
 from distok.training.parallel import Processes
 from distok.training.settings import TrainSettings
 from distok.training.tasks import Tasks, allowed_pairs, draw, random_mixtures, said
@@ -32,6 +33,7 @@ from distok.training.tasks import Tasks, allowed_pairs, draw, random_mixtures, s
 MODEL_FILE = "distok.safetensors"
 CACHED_PAIRS = 20_000  # known pairs whose constant E(q_r) is encoded once at the start; beyond it, each step encodes its own
 MEASURED = 4096  # random mixtures whose latents give the law that sampling goes through
+FORESEEN = 64  # random mixtures whose readings are foreseen at a step; they cost no call of the text encoder
 ENCODED = 256  # prompts per call of the text encoder outside the steps
 
 Progress = Callable[[dict[str, float]], None]
@@ -45,10 +47,12 @@ class Losses:
     fusion: Tensor
     consistency: Tensor
     latent: Tensor
+    foreseen: Tensor
 
 
 class Trainer:
-    """One run. All randomness derives from (settings.seed, step), so its state is the weights, the moments and the pool.
+    """One run. All randomness derives from (settings.seed, step), so its state is the weights, the moments, the pool and
+    what foresight has learnt.
 
     Args:
         settings: the run; thresholds left at None are calibrated on the backend first.
@@ -84,6 +88,7 @@ class Trainer:
         features = self._encode([settings.adaptive_prompt.format(name) for name in names])
         self.pool = ConceptPool(names, tokens, features, settings.tau, settings.pool_size)
         self.model = self._build_model(tokens)
+        self.foresight = self._build_foresight()
         self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()} if settings.ema_decay else {}
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -116,6 +121,8 @@ class Trainer:
         """One optimiser step; None where there was nothing to do yet (fusion off and no concept admitted)."""
         if self.step % self.settings.estimate_every == 0:
             self.estimate()
+        if self.foresight is not None:
+            self.foresight.learn(self.step, self.learning_rate() / self.settings.learning_rate)
         tasks = draw(self.step, self.settings, self.pairs, self.pool.known, self.pool.admitted)
         losses = self.losses(tasks) if len(tasks) else None
         if losses is not None:
@@ -130,10 +137,10 @@ class Trainer:
         return losses
 
     def losses(self, tasks: Tasks) -> Losses:
-        """mean over tasks of α·L_mix or β·L_cst, + γ·L_reg (paper, total loss), with one call of the text encoder."""
+        """mean over tasks of α·L_mix or β·L_cst, + γ·L_reg (paper, total loss) + δ·L_fsg (ours); calls the text encoder once."""
         settings, n, mine = self.settings, len(tasks), tasks.part(self.processes.mine)
         z = self.model.encode(self._inputs(tasks))
-        fusion = consistency = latent = z.new_zeros(())
+        fusion = consistency = latent = foreseen = z.new_zeros(())
         if len(mine):
             features = self.backend.encode(self._adaptive[: len(mine)], self.model.decode(z[self.processes.mine]))
             if mine.fused:
@@ -143,9 +150,21 @@ class Trainer:
                 consistency = consistency_loss(features[mine.fused :], self.pool.features[mine.targets]).sum()
         if settings.gamma and n > 1:
             latent = latent_loss(z) / self.processes.size
-        total = (settings.alpha * fusion + settings.beta * consistency) / n + settings.gamma * latent
+        if self.foresight is not None and len(self.foresight) and self.step >= settings.foresight_after:
+            foreseen = self.foreseen(self.foresight) / self.processes.size
+        total = (settings.alpha * fusion + settings.beta * consistency) / n
+        total = total + settings.gamma * latent + settings.delta * foreseen
         fusion, consistency = fusion / max(tasks.fused, 1), consistency / max(len(tasks.targets), 1)
-        return Losses(total, *(self.processes.total(part.detach()) for part in (fusion, consistency, latent)))
+        return Losses(total, *(self.processes.total(part.detach()) for part in (fusion, consistency, latent, foreseen)))
+
+    def foreseen(self, foresight: Foresight) -> Float[Tensor, ""]:
+        """L_fsg of random mixtures, at tokens as far from the model's own as those that are rendered."""
+        settings, known = self.settings, self.pool.known_tokens
+        rng = seeds.rng(settings.seed, "foreseen", self.step)
+        asked = torch.from_numpy(random_mixtures(rng, FORESEEN, len(known), settings.estimate_active, self.pairs)).to(known)
+        noise = torch.from_numpy(rng.standard_normal((FORESEEN, known.shape[1])).astype(np.float32)).to(known)
+        tokens = self.model(asked @ known) + settings.estimate_jitter * self.model.token_scale * noise
+        return foreseen_loss(foresight(tokens), asked).mean()
 
     def _inputs(self, tasks: Tasks) -> Float[Tensor, "n d"]:
         """What each task gives to the encoder: a pair's two tokens, or the weighted mean of known ones."""
@@ -181,7 +200,7 @@ class Trainer:
         Returns how many were admitted. Does nothing where no task would use them.
         """
         settings = self.settings
-        if settings.beta == 0 and (settings.alpha == 0 or settings.novel_share == 0):
+        if settings.beta == 0 and (settings.alpha == 0 or settings.novel_share == 0) and self.foresight is None:
             return 0
         tokens, distributions = self._from_bank(self.step // settings.estimate_every)
         if settings.estimate_count and self.labeler is not None:
@@ -193,7 +212,7 @@ class Trainer:
                 [seeds.derive(settings.seed, "estimate", self.step, i, r) for r in range(settings.estimate_renders)]
                 for i in range(len(rendered))
             ]
-            with _threads(settings.render_threads):
+            with runtime.threads(settings.render_threads):
                 mine = self.processes.mine
                 read = estimation.read_back(
                     self.backend, self.labeler, self.names, rendered[mine],
@@ -202,6 +221,8 @@ class Trainer:
                 )  # fmt: skip
             read = self.processes.gather(read, len(rendered))
             tokens, distributions = torch.cat([tokens, rendered]), torch.cat([distributions, read.to(tokens)])
+        if self.foresight is not None:
+            self.foresight.remember(tokens, distributions)
         novel = self.pool.passes(distributions)
         if not novel.any():
             return 0
@@ -247,11 +268,13 @@ class Trainer:
         return found is not None
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, AdamW's moments, the running mean and the pool."""
+        """Weights, AdamW's moments, the running mean, the pool and foresight."""
         state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
             state |= {f"optimizer.{name}.{key}": value for key, value in self.optimizer.state.get(parameter, {}).items()}
         state |= {f"average.{name}": tensor for name, tensor in self.average.items()}
+        if self.foresight is not None:
+            state |= {f"foresight.{name}": tensor for name, tensor in self.foresight.state().items()}
         return state | {f"pool.{name}": tensor for name, tensor in self.pool.state().items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -259,6 +282,8 @@ class Trainer:
         self.model.load_state_dict(_under(state, "model."))
         self.average = {name: tensor.to(self.pool.tokens) for name, tensor in _under(state, "average.").items()}
         self.pool.restore(_under(state, "pool."))
+        if self.foresight is not None:
+            self.foresight.restore(_under(state, "foresight."))
         for name, parameter in self.model.named_parameters():
             moments = _under(state, f"optimizer.{name}.")
             if moments:
@@ -292,6 +317,12 @@ class Trainer:
         if s.start == "linear":
             model.start_linear(tokens)
         return model
+
+    def _build_foresight(self) -> Foresight | None:
+        model, settings = self.model, self.settings
+        if settings.delta == 0:
+            return None
+        return Foresight(model.token_mean, model.token_scale, len(self.names), settings.pool_size, settings.seed)
 
     def _constants(self) -> tuple[Float[Tensor, " e"] | None, dict[tuple[int, int], Tensor]]:
         """E(q_s), and E(q_r) of both orders of every fusable known pair; nothing where fusion is off.
@@ -332,7 +363,7 @@ class Trainer:
     def _progress(self, losses: Losses | None) -> dict[str, float]:
         report: dict[str, float] = {"step": self.step, "steps": self.settings.steps, "pool": len(self.pool)}
         if losses is not None:
-            report |= {name: getattr(losses, name).item() for name in ("total", "fusion", "consistency", "latent")}
+            report |= {name: getattr(losses, name).item() for name in vars(losses)}
         return report
 
 
@@ -351,7 +382,7 @@ def train(
     threads and deterministic algorithms are in force.
 
     Args:
-        callback: told step, steps, pool (its size) and the losses total, fusion, consistency and latent after every step.
+        callback: told step, steps, pool (its size) and the losses (fields of :class:`Losses`) after every step.
         bank: readings collected ahead of time, or their file.
 
     Raises:
@@ -359,29 +390,8 @@ def train(
     """
     if bank is not None and not isinstance(bank, Bank):
         bank = Bank.load(bank)
-    with _deterministic(settings.threads):
+    with runtime.deterministic(settings.threads):
         return Trainer(settings, backend, labeler, names, bank).run(Path(out), callback)
-
-
-@contextmanager
-def _deterministic(threads: int) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)  # only warns: some GPU kernels have no deterministic form
-    try:
-        with _threads(threads):
-            yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

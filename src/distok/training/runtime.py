@@ -1,0 +1,29 @@
+"""How a run uses the machine: a fixed number of threads, deterministic algorithms."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def deterministic(count: int) -> Iterator[None]:
+    """Deterministic algorithms and ``count`` threads, as long as it lasts."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)  # only warns: some GPU kernels have no deterministic form
+    try:
+        with threads(count):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """``count`` CPU threads, as long as it lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

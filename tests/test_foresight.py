@@ -1,0 +1,136 @@
+"""Foresight: what its networks learn from readings, what they teach the model, and that both resume."""
+
+import pytest
+import torch
+
+from distok.model import DisTok
+from distok.objectives import foreseen_loss
+from distok.training import MODEL_FILE, Trainer, train
+from distok.training.foresight import READERS, Foresight
+from distok.training.tasks import draw
+from tests.tiny import NAMES
+from tests.tiny import run_settings as short
+
+
+def readings(count, classes=5, width=12, seed=0):
+    """Tokens, and distributions that are a smooth function of them."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(count, width, generator=generator)
+    law = torch.randn(width, classes, generator=torch.Generator().manual_seed(99))
+    return tokens, (tokens @ law / 2).softmax(-1)
+
+
+def fresh(size=4096, seed=0):
+    return Foresight(torch.zeros(12), torch.ones(12), 5, size, seed)
+
+
+def divergence(asked, logs):
+    return (asked * (asked.log() - logs)).sum(-1).mean()
+
+
+def test_the_loss_is_the_mean_divergence_over_readers():
+    asked = torch.tensor([[0.75, 0.25, 0.0]])
+    foreseen = torch.tensor([[[0.75, 0.25, 1e-9]], [[0.5, 0.25, 0.25]]]).log()
+    expected = 0.5 * (0.0 + 0.75 * torch.log(torch.tensor(1.5)))
+    assert foreseen_loss(foreseen, asked).tolist() == pytest.approx([expected.item()], abs=1e-6)
+
+
+def test_readings_teach_what_unseen_tokens_will_read():
+    foresight = fresh()
+    foresight.remember(*readings(2000))
+    tokens, asked = readings(300, seed=1)
+    before = divergence(asked, foresight(tokens))
+    losses = [foresight.learn(step) for step in range(600)]
+    after = divergence(asked, foresight(tokens))
+    assert foresight(tokens).shape == (READERS, 300, 5)
+    assert after < 0.1 * before
+    assert losses[-1] < losses[0]
+    assert not torch.equal(*foresight(tokens)[:2]), "the networks are copies of each other"
+
+
+def test_a_reading_that_is_not_finite_is_left_out_and_the_oldest_leave_first():
+    foresight = fresh(size=6)
+    tokens, distributions = readings(8)
+    distributions[2, 1] = float("nan")
+    foresight.remember(tokens, distributions)
+    assert torch.equal(foresight.tokens, tokens[[1, 3, 4, 5, 6, 7]])
+    assert torch.equal(foresight.distributions, distributions[[1, 3, 4, 5, 6, 7]])
+
+
+def test_without_readings_there_is_nothing_to_learn():
+    foresight = fresh()
+    before = [weight.clone() for weight in foresight.weights.values()]
+    assert foresight.learn(0) is None
+    assert all(torch.equal(*pair) for pair in zip(before, foresight.weights.values(), strict=True))
+
+
+def test_what_is_foreseen_is_a_function_of_seed_step_and_readings():
+    one, other, seeded = fresh(), fresh(), fresh(seed=1)
+    for each in (one, other, seeded):
+        each.remember(*readings(50))
+        for step in range(5):
+            each.learn(step)
+    tokens = readings(4, seed=2)[0]
+    assert torch.equal(one(tokens), other(tokens))
+    assert not torch.equal(one(tokens), seeded(tokens))
+    restored = fresh(seed=0)
+    restored.restore({name: value.clone() for name, value in one.state().items()})
+    for each in (one, restored):
+        each.remember(*readings(50, seed=3))
+        each.learn(5)
+    assert torch.equal(one(tokens), restored(tokens))
+
+
+def test_the_gradient_reaches_the_model_and_not_the_networks_that_foresee(backend, labeler):
+    built = Trainer(short(delta=1.0, alpha=1e-9, beta=0.0, gamma=0.0, estimate_count=6), backend, labeler, NAMES)
+    built.estimate()
+    losses = built.losses(draw(0, built.settings, built.pairs, 6, built.pool.admitted))
+    assert losses.foreseen > 0
+    assert losses.total.item() == pytest.approx(losses.foreseen.item(), abs=1e-6)
+    weights = [weight.detach().clone() for weight in built.foresight.weights.values()]
+    built.optimizer.zero_grad()
+    losses.total.backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in built.model.parameters())
+    built.optimizer.step()
+    assert all(torch.equal(*pair) for pair in zip(weights, built.foresight.weights.values(), strict=True))
+
+
+def test_it_counts_from_the_step_asked_and_learns_before(backend, labeler):
+    built = Trainer(short(delta=1.0, foresight_after=3), backend, labeler, NAMES)
+    start = built.foresight.weights["into"].detach().clone()
+    losses = [built.advance().foreseen.item() for _ in range(5)]
+    assert losses[:3] == [0, 0, 0]
+    assert min(losses[3:]) > 0
+    assert not torch.equal(start, built.foresight.weights["into"])
+    assert len(built.foresight) == 4, "one estimation of four tokens, admitted or not"
+
+
+def test_every_reading_is_remembered_though_none_is_admitted(backend, labeler):
+    built = Trainer(short(delta=1.0, tau=1e-6, beta=0.0, novel_share=0.0), backend, labeler, NAMES)
+    assert built.estimate() == 0
+    assert (len(built.foresight), built.pool.admitted) == (4, 0)
+
+
+def test_a_training_towards_what_is_foreseen_gets_there(backend, labeler):
+    change = {"steps": 300, "alpha": 1e-6, "beta": 0.0, "gamma": 0.0, "start": "random", "estimate_every": 1000}
+    built = Trainer(short(delta=1.0, estimate_count=24, foresight_after=100, **change), backend, labeler, NAMES)
+    values = [built.advance().foreseen.item() for _ in range(300)]
+    assert sum(values[-20:]) < 0.9 * sum(values[100:120])
+
+
+def test_an_interrupted_run_with_foresight_ends_the_same_to_the_byte(backend, labeler, bank, tmp_path):
+    chosen = short(delta=0.5, foresight_after=2)
+    whole = train(chosen, backend, labeler, NAMES, tmp_path / "whole", bank=bank)
+
+    def stop(report):
+        if report["step"] == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(chosen, backend, labeler, NAMES, tmp_path / "parts", stop, bank)
+    parts = train(chosen, backend, labeler, NAMES, tmp_path / "parts", bank=bank)
+    assert parts.read_bytes() == whole.read_bytes()
+    without = train(short(delta=0.0), backend, labeler, NAMES, tmp_path / "without", bank=bank)
+    ours, theirs = (dict(DisTok.load(path).named_parameters()) for path in (whole, without))
+    assert whole.name == MODEL_FILE
+    assert any(not torch.equal(ours[name], theirs[name]) for name in ours), "delta had no effect"
