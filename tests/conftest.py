@@ -67,9 +67,9 @@ def labeler(labeler_folder):
 def bank(backend, labeler, tmp_path_factory):
     """Readings of nine tokens near weighted means, two pictures each."""
     from distok.training import collect, mixture_tokens
-    from distok.training.tasks import allowed_pairs
+    from distok.training.tasks import Allowed
     from tests.tiny import NAMES
 
-    tokens = mixture_tokens(backend.name_tokens(NAMES), allowed_pairs(NAMES, ()), 9, active=3)
+    tokens = mixture_tokens(backend.name_tokens(NAMES), Allowed.among(NAMES, ()), 9, active=3)
     path = tmp_path_factory.mktemp("bank") / "bank.safetensors"
     return collect(backend, labeler, NAMES, tokens, path, steps=1, renders=2, batch=4)

@@ -17,7 +17,7 @@ from distok.training import (
     mixture_tokens,
     sample_tokens,
 )
-from distok.training.tasks import allowed_pairs
+from distok.training.tasks import Allowed
 from tests.tiny import NAMES
 from tests.tiny import run_settings as short
 
@@ -29,14 +29,14 @@ def trainer(backend, labeler, **changes):
 
 
 def test_thresholds_are_read_off_the_encoder(backend, labeler):
-    pairs, words = allowed_pairs(NAMES, ()), {"restrictive_prompt": "a {} {}", "mixture_share": 0.0}
-    found = calibrate(backend, NAMES, short(**words), pairs)
-    worded = backend.encode([f"a photo of a {NAMES[i]} {NAMES[j]}" for i, j in pairs])
-    meant = backend.encode([f"a {NAMES[i]} {NAMES[j]}" for i, j in pairs])
+    allowed, words = Allowed.among(NAMES, ()), {"restrictive_prompt": "a {} {}", "mixture_share": 0.0}
+    found = calibrate(backend, NAMES, short(**words), allowed)
+    worded = backend.encode([f"a photo of a {NAMES[i]} {NAMES[j]}" for i, j in allowed.pairs])
+    meant = backend.encode([f"a {NAMES[i]} {NAMES[j]}" for i, j in allowed.pairs])
     generic = meant @ backend.encode(["a photo of a cute pet"])[0]
     assert (generic <= found.epsilon_aesthetic).float().mean().item() == pytest.approx(0.05, abs=0.07)
     assert ((worded * meant).sum(1) <= found.epsilon_restrictive).float().mean().item() == pytest.approx(0.9, abs=0.07)
-    mixed = calibrate(backend, NAMES, short(**{**words, "mixture_share": 0.5}), pairs)
+    mixed = calibrate(backend, NAMES, short(**{**words, "mixture_share": 0.5}), allowed)
     assert mixed.epsilon_restrictive == found.epsilon_restrictive
     assert "over 15 pairs and 256 mixtures" in mixed.how
     assert mixed.epsilon_aesthetic != found.epsilon_aesthetic
@@ -68,7 +68,7 @@ def test_jitter_moves_tokens_in_units_of_the_real_ones(backend, labeler):
 
     def sample(jitter):
         return sample_tokens(
-            built.model, built.pool.known_tokens, replace(built.settings, estimate_jitter=jitter), built.pairs, 0, 200
+            built.model, built.pool.known_tokens, replace(built.settings, estimate_jitter=jitter), built.allowed, 0, 200
         )
 
     moved = (sample(0.5) - sample(0.0)) / built.model.token_scale
@@ -86,8 +86,8 @@ def test_the_prior_is_sampled_through_the_latents_of_the_moment(backend, labeler
 
 
 def test_mixture_tokens_surround_the_weighted_means(backend):
-    known, pairs = backend.name_tokens(NAMES), allowed_pairs(NAMES, [("cat", "dog")])
-    exact, noisy = (mixture_tokens(known, pairs, 300, active=2, jitter=jitter) for jitter in (0.0, 0.2))
+    known, allowed = backend.name_tokens(NAMES), Allowed.among(NAMES, [("cat", "dog")])
+    exact, noisy = (mixture_tokens(known, allowed, 300, active=2, jitter=jitter) for jitter in (0.0, 0.2))
     weights = torch.linalg.lstsq(known.T, exact.T).solution.T
     assert torch.allclose(weights.sum(1), torch.ones(300), atol=1e-4)
     assert not ((weights[:, 0] > 0.01) & (weights[:, 1] > 0.01)).any(), "a held-out pair was mixed"

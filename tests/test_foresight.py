@@ -84,7 +84,7 @@ def test_what_is_foreseen_is_a_function_of_seed_step_and_readings():
 def test_the_gradient_reaches_the_model_and_not_the_networks_that_foresee(backend, labeler):
     built = Trainer(short(delta=1.0, alpha=1e-9, beta=0.0, gamma=0.0, estimate_count=6), backend, labeler, NAMES)
     built.estimate()
-    losses = built.losses(draw(0, built.settings, built.pairs, 6, built.pool.admitted))
+    losses = built.losses(draw(0, built.settings, built.allowed, 6, built.pool.admitted))
     assert losses.foreseen > 0
     assert losses.total.item() == pytest.approx(losses.foreseen.item(), abs=1e-6)
     weights = [weight.detach().clone() for weight in built.foresight.weights.values()]

@@ -102,6 +102,30 @@ def test_no_training_recipe_touches_what_is_held_out():
     assert [source.caption(index) for index in range(40)] == [source.item(index)[1] for index in range(40)]
 
 
+def test_no_distok_recipe_mixes_the_classes_of_an_evaluation_case():
+    from distok.evaluation.ablation import default_settings
+    from distok.training import Allowed
+    from distok.training.tasks import draw, random_mixtures
+
+    cases = {frozenset(pair) for pair in splits().evaluation_pairs} | {frozenset(m) for m in splits().evaluation_distributions}
+    assert len(cases) == 59, "one weighted case is of the classes of a pair"
+    settings = default_settings(NAMES)
+    assert cases <= {frozenset(each) for each in settings.held_out}
+    allowed = Allowed.among(NAMES, settings.held_out)
+    mixed = set()
+    for step in range(400):
+        tasks = draw(step, settings, allowed, len(NAMES), 0)
+        mixed |= {frozenset(np.flatnonzero(row).tolist()) for row in tasks.mixtures}
+        mixed |= {frozenset(pair) for pair in zip(tasks.left.tolist(), tasks.right.tolist(), strict=True)}
+    few = np.array(NAMES)[:8]  # few classes, so that sets which are held out would come up
+    tight = Allowed.among(few.tolist(), [few[[0, 1, 2]], few[[0, 3]], few[[1, 2, 3, 4]]])
+    met = {frozenset(np.flatnonzero(row).tolist()) for row in random_mixtures(np.random.default_rng(0), 3000, 8, 4, tight)}
+    assert len(mixed) > 3000
+    assert not {frozenset(NAMES[i] for i in each) for each in mixed} & cases
+    assert len(met) == 28 + 56 + 70 - 3
+    assert not met & {frozenset({0, 1, 2}), frozenset({0, 3}), frozenset({1, 2, 3, 4})}
+
+
 def test_the_splits_file_is_what_its_seed_makes_and_halves_the_pairs():
     made = splits_module.make()
     assert {frozenset(p) for p in made["held_out_pairs"]} == {frozenset(p) for p in splits().held_out_pairs}

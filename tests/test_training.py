@@ -17,7 +17,7 @@ from distok.training import (
     TrainSettings,
     preset,
 )
-from distok.training.tasks import allowed_pairs, draw, random_mixtures
+from distok.training.tasks import Allowed, draw, random_mixtures
 from tests.tiny import NAMES
 from tests.tiny import run_settings as short
 
@@ -41,7 +41,7 @@ def trainer(backend, labeler, **changes):
         ({"start": "zero"}, "start is 'zero', but it must be random or linear"),
         ({"render_threads": 0}, "render_threads is 0, but it must be a whole number of at least 1"),
         ({"restrictive_prompt": "a {}"}, "restrictive_prompt is 'a {}', but it must be a prompt with two {}"),
-        ({"held_out": [("cat", "cat")]}, r"the held-out pair \('cat', 'cat'\) must be two different class names"),
+        ({"held_out": [("cat", "cat")]}, r"the held-out \('cat', 'cat'\) must be two or more different class names"),
         ({"learning": 1}, "there is no training setting 'learning'; the settings are seed, steps"),
     ],
 )
@@ -69,30 +69,31 @@ def test_settings_survive_json():
 
 
 @given(
-    st.sets(st.tuples(st.integers(0, 5), st.integers(0, 5)).filter(lambda pair: pair[0] != pair[1]), max_size=10),
+    st.sets(st.lists(st.integers(0, 5), min_size=2, max_size=3, unique=True).map(tuple), max_size=10),
     st.integers(0, 9),
 )
 @budget(max_examples=25, deadline=None)
-def test_held_out_pairs_are_never_fused(held, seed):
-    chosen = short(seed=seed, held_out=[(NAMES[i], NAMES[j]) for i, j in held])
-    pairs = allowed_pairs(NAMES, chosen.held_out)
+def test_what_is_held_out_is_never_mixed(held, seed):
+    chosen = short(seed=seed, held_out=[tuple(NAMES[i] for i in each) for each in held])
+    allowed = Allowed.among(NAMES, chosen.held_out)
     fused = set()
     for step in range(60):
-        tasks = draw(step, chosen, pairs, 6, step % 4)
+        tasks = draw(step, chosen, allowed, 6, step % 4)
         assert len(tasks) == 8
         assert (np.stack([tasks.left, tasks.right]) < 6 + step % 4).all()
         assert (tasks.left != tasks.right).all()
         fused |= {frozenset((NAMES[i], NAMES[j])) for i, j in zip(tasks.left, tasks.right, strict=True) if max(i, j) < 6}
-    assert not fused & {frozenset(pair) for pair in chosen.held_out}
-    mixtures = random_mixtures(np.random.default_rng(seed), 200, 6, 3, pairs)
+    assert not fused & {frozenset(each) for each in chosen.held_out}
+    mixtures = random_mixtures(np.random.default_rng(seed), 200, 6, 3, allowed)
     drawn = {frozenset(NAMES[i] for i in np.flatnonzero(row)) for row in mixtures}
-    assert not drawn & {frozenset(pair) for pair in chosen.held_out}
+    assert not drawn & {frozenset(each) for each in chosen.held_out}
+    assert {len(each) for each in drawn} == {2, 3}
 
 
 def test_every_allowed_pair_is_fused_in_both_orders():
     chosen = short(beta=0.0, held_out=[("cat", "dog")])
-    pairs = allowed_pairs(NAMES, chosen.held_out)
-    steps = [draw(step, chosen, pairs, 6, 0) for step in range(200)]
+    allowed = Allowed.among(NAMES, chosen.held_out)
+    steps = [draw(step, chosen, allowed, 6, 0) for step in range(200)]
     fused = {(int(i), int(j)) for tasks in steps for i, j in zip(tasks.left, tasks.right, strict=True)}
     assert fused == {(i, j) for i in range(6) for j in range(6) if i != j and {i, j} != {0, 1}}
 
@@ -110,17 +111,17 @@ def test_impossible_held_out_pairs_are_refused(backend, held_out, message):
 
 
 def test_tasks_are_a_function_of_seed_and_step():
-    pairs = allowed_pairs(NAMES, ())
-    first, again, other = (draw(step, short(), pairs, 6, 5) for step in (3, 3, 4))
+    allowed = Allowed.among(NAMES, ())
+    first, again, other = (draw(step, short(), allowed, 6, 5) for step in (3, 3, 4))
     assert (first.left.tolist(), first.targets.tolist()) == (again.left.tolist(), again.targets.tolist())
     assert (first.left.tolist(), first.targets.tolist()) != (other.left.tolist(), other.targets.tolist())
 
 
 def test_the_pool_is_drawn_as_asked():
-    pairs = allowed_pairs(NAMES, ())
+    allowed = Allowed.among(NAMES, ())
 
     def novel(chosen, admitted):
-        tasks = [draw(step, chosen, pairs, 6, admitted) for step in range(300)]
+        tasks = [draw(step, chosen, allowed, 6, admitted) for step in range(300)]
         fused = np.concatenate([np.concatenate([one.left, one.right]) for one in tasks]) >= 6
         return fused.mean(), (np.concatenate([one.targets for one in tasks]) >= 6).mean()
 
@@ -150,7 +151,7 @@ def test_gradients_equal_the_papers_loop(backend, labeler, scale):
     built = trainer(backend, labeler, input_scale=scale, gamma=0.1, epsilon_restrictive=0.95, epsilon_aesthetic=0.95)
     assert built.pool.admitted > 0
     for step in range(5):
-        tasks = draw(step, built.settings, built.pairs, built.pool.known, built.pool.admitted)
+        tasks = draw(step, built.settings, built.allowed, built.pool.known, built.pool.admitted)
         built.model.zero_grad()
         batched = built.losses(tasks).total
         batched.backward()
@@ -219,18 +220,18 @@ def test_without_consistency_every_task_is_a_fusion(backend, labeler):
     losses = [built.advance() for _ in range(6)]
     assert counting.rendered == 0, "pictures were rendered that nothing uses"
     assert all(loss.consistency == 0 and loss.fusion > 0 for loss in losses)
-    drawn = draw(3, built.settings, built.pairs, 6, 9)
+    drawn = draw(3, built.settings, built.allowed, 6, 9)
     assert drawn.fused == 8
     assert len(drawn.mixtures) > 0
 
 
 def test_without_gamma_the_latents_are_not_regularised(backend, labeler):
     built = trainer(backend, labeler, gamma=0.0)
-    losses = built.losses(draw(0, built.settings, built.pairs, 6, built.pool.admitted))
+    losses = built.losses(draw(0, built.settings, built.allowed, 6, built.pool.admitted))
     assert losses.latent == 0
     with_it = replace(built.settings, gamma=1.0)
     built.settings = with_it
-    assert built.losses(draw(0, with_it, built.pairs, 6, built.pool.admitted)).total > losses.total
+    assert built.losses(draw(0, with_it, built.allowed, 6, built.pool.admitted)).total > losses.total
 
 
 def test_no_concept_and_no_fusion_is_a_step_without_effect(backend):

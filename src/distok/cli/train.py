@@ -72,10 +72,10 @@ def train(
 
 
 def _held_out(names: tuple[str, ...]) -> dict[str, Any]:
-    """The shipped world's evaluation stands on pairs that no training may fuse."""
+    """The shipped world's evaluation stands on sets of classes that no training may mix."""
     from distok.menagerie.splits import splits
 
-    return {"held_out": [pair for pair in splits().held_out_pairs if set(pair) <= set(names)]}
+    return {"held_out": [each for each in splits().held_out if set(each) <= set(names)]}
 
 
 def _collect(
@@ -86,10 +86,10 @@ def _collect(
     from distok.cli import output
     from distok.model import DisTok
 
-    pairs = training.allowed_pairs(names, settings.held_out)
+    allowed = training.Allowed.among(names, settings.held_out)
     tokens = training.mixture_tokens(
         backend.name_tokens(names),
-        pairs,
+        allowed,
         count,
         seed=settings.seed,
         active=settings.estimate_active,

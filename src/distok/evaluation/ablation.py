@@ -1,4 +1,6 @@
-"""What each loss is worth: DisTok without L_cst and without L_reg, on several training seeds from one shared bank.
+"""What each loss of the paper is worth: DisTok without L_cst and without L_reg, on several training seeds from one shared bank.
+
+Foresight (L_fsg, ours) is off in all variants: it learns from readings of the model's own tokens, and nothing is rendered here.
 
 Shapes: v variants, r training seeds, c cases.
 """
@@ -75,8 +77,8 @@ def run_ablation(
     """Train every variant on every seed under ``out``, all from the same bank and rendering nothing; resumes what is there.
 
     Args:
-        settings: of the full variant (the Menagerie's preset by default); its ``seed``, ``estimate_count`` and the variant's
-            weight are replaced.
+        settings: of the full variant (the Menagerie's preset by default); its ``seed``, ``estimate_count``, ``delta`` and the
+            variant's weight are replaced.
         steps: in place of the settings' own.
 
     Returns:
@@ -85,7 +87,7 @@ def run_ablation(
     from distok.training import MODEL_FILE, train
 
     base = settings or default_settings(bank.names)
-    base = replace(base, estimate_count=0, steps=steps or base.steps, bank_count=base.bank_count or 128)
+    base = replace(base, delta=0.0, estimate_count=0, steps=steps or base.steps, bank_count=base.bank_count or 128)
     models: dict[str, dict[int, Path]] = {variant: {} for variant in VARIANTS}
     for seed in seeds:
         for variant, how in VARIANTS.items():
@@ -133,8 +135,7 @@ def default_settings(names: Sequence[str]) -> "TrainSettings":
     from distok.menagerie.splits import splits
     from distok.training import preset
 
-    held_out = splits().held_out_pairs if set(NAMES) <= set(names) else ()
-    return preset("menagerie", held_out=frozenset(held_out))
+    return preset("menagerie", held_out=splits().held_out if set(NAMES) <= set(names) else ())
 
 
 def settings_of(model: "DisTok", names: Sequence[str]) -> "TrainSettings":
@@ -152,13 +153,13 @@ def bank_for(bench: Bench, path: Path, callback: Report | None = None, size: int
         DistokError: there is no labeler to collect with.
     """
     from distok.training import collect, mixture_tokens
-    from distok.training.tasks import allowed_pairs
+    from distok.training.tasks import Allowed
 
     if bench.rulers.labeler is None:
         raise DistokError("an estimation bank needs a labeler; give one, or a bank that is finished")
     settings = settings_of(bench.model, bench.names)
     tokens = mixture_tokens(
-        bench.backend.name_tokens(bench.names).cpu().float(), allowed_pairs(bench.names, settings.held_out), size
+        bench.backend.name_tokens(bench.names).cpu().float(), Allowed.among(bench.names, settings.held_out), size
     )
     told = None if callback is None else lambda report: callback("collecting readings", report["done"], report["total"])
     return collect(

@@ -155,7 +155,7 @@ def artist_pictures(asked: Distribution, numbers: Sequence[int], size: int = 128
 def _drawn_cases(names: Sequence[str], settings: str | None) -> tuple[list[tuple[str, str]], list[Distribution]]:
     """Cases over other classes: pairs (those that training held out, where it did), and mixes of 2 to 4 of at least 0.15."""
     random = seeds.rng(0, "evaluation cases")
-    held_out = [tuple(pair) for pair in json.loads(settings or "{}").get("held_out", [])]
+    held_out = [tuple(each) for each in json.loads(settings or "{}").get("held_out", []) if len(each) == 2]
     every = held_out or [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     pairs = [every[i] for i in sorted(random.permutation(len(every))[:30])]
     weighted = []

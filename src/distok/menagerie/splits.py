@@ -29,6 +29,12 @@ class Splits:
     evaluation_pairs: tuple[Pair, ...]
     evaluation_distributions: tuple[dict[str, float], ...]
 
+    @property
+    def held_out(self) -> frozenset[tuple[str, ...]]:
+        """The sets of classes that a DisTok never meets in training: held-out pairs, and those of the evaluation's mixes."""
+        mixes = {tuple(sorted(mix)) for mix in self.evaluation_distributions}
+        return frozenset({tuple(sorted(pair)) for pair in self.held_out_pairs} | mixes)
+
 
 def make() -> dict:
     """Draw the splits from :data:`SEED`."""

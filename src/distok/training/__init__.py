@@ -3,18 +3,18 @@
 from distok.training.calibration import Calibration, calibrate
 from distok.training.estimation import Bank, collect, mixture_tokens, sample_tokens
 from distok.training.settings import PRESETS, TrainSettings, preset
-from distok.training.tasks import allowed_pairs
+from distok.training.tasks import Allowed
 from distok.training.trainer import MODEL_FILE, Losses, Trainer, train
 
 __all__ = [
     "MODEL_FILE",
     "PRESETS",
+    "Allowed",
     "Bank",
     "Calibration",
     "Losses",
     "TrainSettings",
     "Trainer",
-    "allowed_pairs",
     "calibrate",
     "collect",
     "mixture_tokens",

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from jaxtyping import Int
 
 from distok import seeds
 from distok.backends import Backend
 from distok.training.settings import TrainSettings
-from distok.training.tasks import random_mixtures, said
+from distok.training.tasks import Allowed, random_mixtures, said
 
 PAIRS = 256  # pairs sampled for the quantile; more move it by less than 0.01
 HIGH, LOW = 0.9, 0.05  # quantiles
@@ -26,7 +24,7 @@ class Calibration:
 
 
 @torch.no_grad()
-def calibrate(backend: Backend, names: Sequence[str], settings: TrainSettings, pairs: Int[np.ndarray, "p 2"]) -> Calibration:
+def calibrate(backend: Backend, names: Sequence[str], settings: TrainSettings, allowed: Allowed) -> Calibration:
     """Read both thresholds off the encoder's own cosines.
 
     ε₁ is the 0.9 quantile, over fusable pairs, of cos(q_a worded as "a photo of a c1 c2", q_r = "a c1 c2"): what the best of
@@ -36,14 +34,14 @@ def calibrate(backend: Backend, names: Sequence[str], settings: TrainSettings, p
     harder the better it is fused (docs/log.md).
     """
     rng = seeds.rng(0, "calibration")  # not the run's seed: thresholds belong to the encoder and the names
-    chosen = pairs[rng.permutation(len(pairs))[:PAIRS]]
+    chosen = allowed.pairs[rng.permutation(len(allowed.pairs))[:PAIRS]]
     worded = [(names[i], names[j]) for i, j in chosen]
     aloud = backend.encode([settings.adaptive_prompt.format(f"{a} {b}") for a, b in worded])
     meant = backend.encode([settings.restrictive_prompt.format(a, b) for a, b in worded])
     restrictive = float((aloud * meant).sum(-1).double().quantile(HIGH))
     what = f"{len(chosen)} pairs"
     if settings.mixture_share:
-        drawn = random_mixtures(rng, PAIRS, len(names), settings.estimate_active, pairs)
+        drawn = random_mixtures(rng, PAIRS, len(names), settings.estimate_active, allowed)
         meant = torch.cat([meant, backend.encode([said(settings, names, weights) for weights in drawn])])
         what += f" and {PAIRS} mixtures"
     style = backend.encode([settings.aesthetic_prompt])
@@ -57,14 +55,12 @@ def calibrate(backend: Backend, names: Sequence[str], settings: TrainSettings, p
     return Calibration(round(min(restrictive, 1.0), 4), round(max(min(aesthetic, 1.0), -1.0), 4), how)
 
 
-def resolve(
-    settings: TrainSettings, backend: Backend, names: Sequence[str], pairs: Int[np.ndarray, "p 2"]
-) -> tuple[TrainSettings, str]:
+def resolve(settings: TrainSettings, backend: Backend, names: Sequence[str], allowed: Allowed) -> tuple[TrainSettings, str]:
     """Settings with both thresholds as numbers, and how they were set. Given ones stay; None is calibrated."""
     given = settings.epsilon_restrictive, settings.epsilon_aesthetic
     if None not in given:
         return settings, "epsilon_restrictive and epsilon_aesthetic as given in the settings"
-    found = calibrate(backend, names, settings, pairs)
+    found = calibrate(backend, names, settings, allowed)
     resolved = replace(
         settings,
         epsilon_restrictive=found.epsilon_restrictive if given[0] is None else given[0],

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from distok import files, seeds
@@ -22,7 +22,7 @@ from distok.errors import DistokError
 from distok.labelers.base import Labeler
 from distok.model import DisTok
 from distok.training.settings import TrainSettings
-from distok.training.tasks import random_mixtures
+from distok.training.tasks import Allowed, random_mixtures
 
 
 @torch.no_grad()
@@ -30,7 +30,7 @@ def sample_tokens(
     model: DisTok,
     known_tokens: Float[Tensor, "k d"],
     settings: TrainSettings,
-    pairs: Int[np.ndarray, "p 2"],
+    allowed: Allowed,
     step: int,
     count: int,
 ) -> Float[Tensor, "m d"]:
@@ -41,7 +41,7 @@ def sample_tokens(
     rng = seeds.rng(settings.seed, "estimate", step)
     mixed = {"prior": 0, "mixtures": count, "both": count // 2}[settings.estimate_from]
     prior = rng.standard_normal((count - mixed, model.settings.latent_dim)).astype(np.float32)
-    mixtures = random_mixtures(rng, mixed, len(known_tokens), settings.estimate_active, pairs)
+    mixtures = random_mixtures(rng, mixed, len(known_tokens), settings.estimate_active, allowed)
     noise = rng.standard_normal((count, model.settings.token_dim)).astype(np.float32)
     device = known_tokens.device
     sampled = model.sample_latents(torch.from_numpy(prior).to(device))
@@ -52,7 +52,7 @@ def sample_tokens(
 
 def mixture_tokens(
     known_tokens: Float[Tensor, "k d"],
-    pairs: Int[np.ndarray, "p 2"],
+    allowed: Allowed,
     count: int,
     *,
     seed: int = 0,
@@ -64,12 +64,12 @@ def mixture_tokens(
 
     Args:
         model: an earlier model; its tokens lie where a better one will look for its own, and those of means do not.
-        pairs: the pairs that two-class mixtures may use, from :func:`distok.training.tasks.allowed_pairs`.
+        allowed: which classes may be mixed.
         active: most classes in a mixture.
         jitter: noise in units of the known tokens' spread, so that the bank covers their surroundings too.
     """
     rng = seeds.rng(seed, "bank tokens")
-    mixtures = torch.from_numpy(random_mixtures(rng, count, len(known_tokens), active, pairs)).to(known_tokens)
+    mixtures = torch.from_numpy(random_mixtures(rng, count, len(known_tokens), active, allowed)).to(known_tokens)
     noise = torch.from_numpy(rng.standard_normal((count, known_tokens.shape[1])).astype(np.float32)).to(known_tokens)
     means = mixtures @ known_tokens
     if model is None:

@@ -46,7 +46,7 @@ class TrainSettings:
     novel_share: float | None = None  # chance that a fused concept is an admitted one; None draws from the whole pool (paper)
     mixture_share: float = 0.0  # chance that a fusion is of a weighted mixture of known classes; the paper fuses pairs alone
     known_share: float = 0.0  # chance that a consistency is on a known class, one-hot; the paper draws novel ones alone
-    held_out: frozenset[tuple[str, str]] = field(default_factory=frozenset)  # pairs of known classes never fused: the test
+    held_out: frozenset[tuple[str, ...]] = field(default_factory=frozenset)  # sets of two or more classes never mixed: the test
     tau: float = 0.85  # gate of the pool: max p below it (paper)
     pool_size: int = 4096  # admitted concepts kept; the oldest leave first
 
@@ -148,12 +148,12 @@ def preset(name: str, **changes: Any) -> TrainSettings:
     return replace(PRESETS[name], **changes)
 
 
-def _unordered(pairs: Iterable[Iterable[str]]) -> frozenset[tuple[str, str]]:
+def _unordered(sets: Iterable[Iterable[str]]) -> frozenset[tuple[str, ...]]:
     result = set()
-    for pair in pairs:
-        names = tuple(sorted(pair))
-        if len(names) != 2 or names[0] == names[1]:
-            raise DistokError(f"the held-out pair {names} must be two different class names; correct it")
+    for each in sets:
+        names = tuple(sorted(each))
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise DistokError(f"the held-out {names} must be two or more different class names; correct it")
         result.add(names)
     return frozenset(result)
 

@@ -44,27 +44,51 @@ class Tasks:
         return len(self.left) + len(self.mixtures)
 
 
-def allowed_pairs(names: Sequence[str], held_out: Iterable[tuple[str, str]]) -> Int[np.ndarray, "p 2"]:
-    """Index pairs i < j of known classes that may be fused.
+@dataclass(frozen=True)
+class Allowed:
+    """Which known classes may be mixed in training.
 
-    Raises:
-        DistokError: a held-out pair names an unknown class, or no pair is left.
+    Attributes:
+        pairs: indices i < j of two classes that may be fused.
+        held_out: larger sets of classes of which no random mixture is made.
     """
-    index = {name: i for i, name in enumerate(names)}
-    for pair in held_out:
-        for name in pair:
-            if name not in index:
-                raise DistokError(f"the held-out pair {pair} names {name!r}, which is not a known class; correct the pair")
-    banned = {tuple(sorted((index[a], index[b]))) for a, b in held_out}
-    left, right = np.triu_indices(len(names), 1)
-    pairs = np.stack([left, right], 1)
-    keep = np.array([(i, j) not in banned for i, j in pairs.tolist()], dtype=bool)
-    if not keep.any():
-        raise DistokError(f"{len(names)} classes and {len(banned)} held-out pairs leave no pair to fuse; hold out fewer")
-    return pairs[keep]
+
+    pairs: Int[np.ndarray, "p 2"]
+    held_out: frozenset[frozenset[int]] = frozenset()
+
+    @classmethod
+    def among(cls, names: Sequence[str], held_out: Iterable[Sequence[str]] = ()) -> "Allowed":
+        """All mixes of ``names`` but those held out: of two classes, or more.
+
+        Raises:
+            DistokError: a held-out set names an unknown class, or no pair is left.
+        """
+        index = {name: i for i, name in enumerate(names)}
+        banned = set()
+        for each in held_out:
+            for name in each:
+                if name not in index:
+                    raise DistokError(f"the held-out {tuple(each)} names {name!r}, which is not a known class; correct it")
+            banned.add(frozenset(index[name] for name in each))
+        left, right = np.triu_indices(len(names), 1)
+        pairs = np.stack([left, right], 1)
+        keep = np.array([frozenset(pair) not in banned for pair in pairs.tolist()], dtype=bool)
+        if not keep.any():
+            count = sum(len(each) == 2 for each in banned)
+            raise DistokError(f"{len(names)} classes and {count} held-out pairs leave no pair to fuse; hold out fewer")
+        return cls(pairs[keep], frozenset(each for each in banned if len(each) > 2))
+
+    def members(self, rng: np.random.Generator, classes: int, count: int) -> Int[np.ndarray, " m"]:
+        """``count`` of the classes at random, never a set that is held out."""
+        if count == 2:
+            return self.pairs[rng.integers(len(self.pairs))]
+        while True:
+            chosen = rng.permutation(classes)[:count]
+            if frozenset(chosen.tolist()) not in self.held_out:
+                return chosen
 
 
-def draw(step: int, settings: TrainSettings, pairs: Int[np.ndarray, "p 2"], known: int, admitted: int) -> Tasks:
+def draw(step: int, settings: TrainSettings, allowed: Allowed, known: int, admitted: int) -> Tasks:
     """Draw the tasks of ``step``.
 
     Two known classes are always an allowed pair. An admitted concept is a mix already and may be fused with anything. While
@@ -76,9 +100,9 @@ def draw(step: int, settings: TrainSettings, pairs: Int[np.ndarray, "p 2"], know
     fusions = int((rng.random(settings.sub_steps) < fusion_share).sum())
     consistent = settings.sub_steps - fusions if ready else 0
     mixed = int((rng.random(fusions) < settings.mixture_share).sum())
-    mixtures = random_mixtures(rng, mixed, known, settings.estimate_active, pairs)
+    mixtures = random_mixtures(rng, mixed, known, settings.estimate_active, allowed)
     share = settings.novel_share if settings.novel_share is not None else admitted / (known + admitted)
-    chosen = [_draw_pair(rng, pairs, known, admitted, share if admitted else 0.0) for _ in range(fusions - mixed)]
+    chosen = [_draw_pair(rng, allowed.pairs, known, admitted, share if admitted else 0.0) for _ in range(fusions - mixed)]
     left, right = np.array(chosen, dtype=np.int64).reshape(-1, 2).T
     on_known = rng.random(consistent) < (settings.known_share if admitted else 1.0)
     targets = np.where(on_known, rng.integers(known, size=consistent), known + rng.integers(max(admitted, 1), size=consistent))
@@ -86,9 +110,9 @@ def draw(step: int, settings: TrainSettings, pairs: Int[np.ndarray, "p 2"], know
 
 
 def random_mixtures(
-    rng: np.random.Generator, count: int, classes: int, most: int, pairs: Int[np.ndarray, "p 2"] | None = None
+    rng: np.random.Generator, count: int, classes: int, most: int, allowed: Allowed | None = None
 ) -> Float[np.ndarray, "n k"]:
-    """Distributions with 2 … ``most`` active classes (1 where ``most`` is) and Dirichlet weights; pairs are allowed ``pairs``.
+    """Distributions with 2 … ``most`` active classes (1 where ``most`` is) and Dirichlet weights, of ``allowed`` classes.
 
     The concentration is itself drawn, log-uniformly from 1 to 16: from lopsided weights to nearly equal ones. A text encoder
     that decides which words are there changes its mind within a narrow band around equality (docs/log.md), and uniform
@@ -97,7 +121,7 @@ def random_mixtures(
     mixtures = np.zeros((count, classes), dtype=np.float32)
     for row in mixtures:
         active = int(rng.integers(min(2, most), min(most, classes) + 1))
-        members = pairs[rng.integers(len(pairs))] if active == 2 and pairs is not None else rng.permutation(classes)[:active]
+        members = rng.permutation(classes)[:active] if allowed is None else allowed.members(rng, classes, active)
         row[members] = rng.dirichlet(np.full(active, 16.0 ** rng.random()))
     return mixtures
 

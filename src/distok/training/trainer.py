@@ -28,7 +28,7 @@ from distok.training.estimation import Bank
 from distok.training.foresight import Foresight
 from distok.training.parallel import Processes
 from distok.training.settings import TrainSettings
-from distok.training.tasks import Tasks, allowed_pairs, draw, random_mixtures, said
+from distok.training.tasks import Allowed, Tasks, draw, random_mixtures, said
 
 MODEL_FILE = "distok.safetensors"
 CACHED_PAIRS = 20_000  # known pairs whose constant E(q_r) is encoded once at the start; beyond it, each step encodes its own
@@ -82,8 +82,8 @@ class Trainer:
             )
         self.names, self.backend, self.labeler, self.bank, self.step = names, backend, labeler, bank, 0
         self.processes = Processes.found()
-        self.pairs = allowed_pairs(names, settings.held_out)
-        self.settings, self.thresholds = resolve(settings, backend, names, self.pairs)
+        self.allowed = Allowed.among(names, settings.held_out)
+        self.settings, self.thresholds = resolve(settings, backend, names, self.allowed)
         tokens = backend.name_tokens(names)
         features = self._encode([settings.adaptive_prompt.format(name) for name in names])
         self.pool = ConceptPool(names, tokens, features, settings.tau, settings.pool_size)
@@ -123,7 +123,7 @@ class Trainer:
             self.estimate()
         if self.foresight is not None:
             self.foresight.learn(self.step, self.learning_rate() / self.settings.learning_rate)
-        tasks = draw(self.step, self.settings, self.pairs, self.pool.known, self.pool.admitted)
+        tasks = draw(self.step, self.settings, self.allowed, self.pool.known, self.pool.admitted)
         losses = self.losses(tasks) if len(tasks) else None
         if losses is not None:
             self.optimizer.param_groups[0]["lr"] = self.learning_rate()
@@ -161,7 +161,7 @@ class Trainer:
         """L_fsg of random mixtures, at tokens as far from the model's own as those that are rendered."""
         settings, known = self.settings, self.pool.known_tokens
         rng = seeds.rng(settings.seed, "foreseen", self.step)
-        asked = torch.from_numpy(random_mixtures(rng, FORESEEN, len(known), settings.estimate_active, self.pairs)).to(known)
+        asked = torch.from_numpy(random_mixtures(rng, FORESEEN, len(known), settings.estimate_active, self.allowed)).to(known)
         noise = torch.from_numpy(rng.standard_normal((FORESEEN, known.shape[1])).astype(np.float32)).to(known)
         tokens = self.model(asked @ known) + settings.estimate_jitter * self.model.token_scale * noise
         return foreseen_loss(foresight(tokens), asked).mean()
@@ -206,7 +206,7 @@ class Trainer:
         if settings.estimate_count and self.labeler is not None:
             self.measure_latents()
             rendered = estimation.sample_tokens(
-                self.model, self.pool.known_tokens, settings, self.pairs, self.step, settings.estimate_count
+                self.model, self.pool.known_tokens, settings, self.allowed, self.step, settings.estimate_count
             )
             numbers = [
                 [seeds.derive(settings.seed, "estimate", self.step, i, r) for r in range(settings.estimate_renders)]
@@ -234,9 +234,10 @@ class Trainer:
     def measure_latents(self) -> None:
         """Store the law of the latents of what training encodes: classes, fusable pairs and random mixtures."""
         rng = seeds.rng(self.settings.seed, "latents")
-        mixtures = random_mixtures(rng, MEASURED, len(self.names), self.settings.estimate_active, self.pairs)
+        mixtures = random_mixtures(rng, MEASURED, len(self.names), self.settings.estimate_active, self.allowed)
+        pairs = self.allowed.pairs
         known = self.pool.known_tokens
-        chosen = self.pairs[rng.permutation(len(self.pairs))[:MEASURED]]
+        chosen = pairs[rng.permutation(len(pairs))[:MEASURED]]
         fused = self.model.pair(known[chosen[:, 0]], known[chosen[:, 1]])
         self.model.fit_latents(self.model.encode(torch.cat([known, fused, torch.from_numpy(mixtures).to(known) @ known])))
 
@@ -333,9 +334,9 @@ class Trainer:
         if self.settings.alpha == 0:
             return None, {}
         style = self._encode([self.settings.aesthetic_prompt])[0]
-        if 2 * len(self.pairs) > CACHED_PAIRS:
+        if 2 * len(self.allowed.pairs) > CACHED_PAIRS:
             return style, {}
-        pairs = [(i, j) for a, b in self.pairs.tolist() for i, j in ((a, b), (b, a))]
+        pairs = [(i, j) for a, b in self.allowed.pairs.tolist() for i, j in ((a, b), (b, a))]
         return style, dict(zip(pairs, self._encode(self._restrictive_prompts(pairs)[0]), strict=True))
 
     def _restrictive_prompts(self, pairs: Sequence[tuple[int, int]]) -> tuple[list[str], list[int]]:
