@@ -15,7 +15,6 @@ _NEEDED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow
 _EXTRAS = {
     "skia-python": "draws the Menagerie: pip install 'distok[world]'",
     "matplotlib": "plots of evaluate: pip install 'distok[report]'",
-    "scipy": "statistics of evaluate: pip install 'distok[report]'",
 }
 
 
