@@ -194,6 +194,27 @@ def test_the_best_of_several_pictures_is_kept_and_can_be_made_again(creator):
     assert creator.create(mix, n=1, seed=5, best_of=3).seeds == best.seeds[1:], "a picture depends on its own seed alone"
 
 
+def test_a_refined_concept_is_that_of_the_best_round(creator):
+    mix = f"{NAMES[0]}=0.6, {NAMES[1]}=0.3, {NAMES[2]}=0.1"
+    steps = []
+    refined = creator.refine(mix, rounds=3, pictures=2, seed=7, callback=lambda done, total: steps.append((done, total)))
+    plain = creator.concept(mix)
+    assert (refined.name, refined.distribution) == (plain.name, plain.distribution), "it is what was asked"
+    given = distok.Distribution.parse(refined.provenance["given"])
+    assert set(given.names) == set(NAMES[:3])
+    assert refined.z == pytest.approx(creator.concept(given).z, abs=1e-2), "given is printed with two digits"
+    assert refined.provenance["refined"] == "3 rounds of 2 pictures, seed 7"
+    assert steps[-1][0] == steps[-1][1]
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    again = creator.refine(mix, rounds=3, pictures=2, seed=7)
+    assert again.z == refined.z
+    assert creator.refine(mix, rounds=1, pictures=1).z == plain.z, "the first round is what was asked"
+    with pytest.raises(DistokError, match="cannot refine by 0 rounds; give a number from 1 to 64"):
+        creator.refine(mix, rounds=0)
+    with pytest.raises(DistokError, match="this creator has no labeler"):
+        replace(creator, labeler=None).refine(mix)
+
+
 def test_choosing_needs_something_to_go_by(creator):
     with pytest.raises(DistokError, match="choosing the best of 2 pictures needs a mix to compare them with"):
         creator.create(creator.explore(1)[0], n=1, best_of=2)

@@ -76,6 +76,8 @@ def test_mixes(refuse, mix, message):
         (["create", MIX, "--device", "toaster"], "unknown device 'toaster'; choose cpu or cuda"),
         (["create", MIX, "--colour", "red"], "No such option"),  # the rest of the line is worded by the release of click
         (["create", MIX, "--concept", "c.safetensors"], "say what to make: a mix like"),
+        (["create", "--concept", "c.safetensors", "--refine", 3], "--refine corrects the weights of a mix; give a mix"),
+        (["create", MIX, "--refine", 65], "cannot refine by 65 rounds; give a number from 1 to 64"),
         (["create"], "say what to make: a mix like"),
         (["create", "--from-picture", "nothing.png"], "nothing.png does not exist or is not a file"),
         (["explore", "-n", -3], "cannot make -3 pictures"),

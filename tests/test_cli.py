@@ -53,6 +53,17 @@ def pixels(path) -> np.ndarray:
         return np.asarray(opened, dtype=np.int16)
 
 
+def test_create_refines_a_mix_and_keeps_how(distok_command, parts, tmp_path):
+    status, out, _ = distok_command("create", MIX, "-n", 1, "--refine", 2, "--steps", 1, "--json", *parts)
+    assert status == 0
+    record = json.loads(out)
+    assert record["asked"] == pytest.approx({"pig": 0.55, "sheep": 0.25, "snake": 0.2})
+    concept = distok.Concept.load(tmp_path / record["concept"])
+    assert concept.provenance["refined"] == "2 rounds of 4 pictures, seed 0"
+    assert set(distok.Distribution.parse(concept.provenance["given"]).names) == {"pig", "sheep", "snake"}
+    assert distok_command("create", MIX, "-n", 1, "--steps", 1, "--json", *parts)[0] == 0, "without it, another folder"
+
+
 def test_the_installed_command_creates_pictures(parts, tmp_path):
     done = script("create", MIX, "-n", 2, "--json", *parts, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -27,7 +27,7 @@ from distok.evaluation.report import Result, Table
 from distok.evaluation.sensitivity import sensitivity
 from distok.evaluation.series import fused, series
 from distok.evaluation.surprise import surprise
-from distok.selection import candidates, closest
+from distok.selection import candidates, closest, refine
 from tests.edge import CommandLine
 from tests.tiny import NAMES
 
@@ -346,6 +346,37 @@ class TestSelection:
         asked = Distribution(("cat", "dog"), (0.7, 0.3))
         readings = [Distribution(("cat", "dog"), (p, 1 - p)) for p in (0.99, 0.6, 0.72, 0.1)]
         assert closest(asked, readings) == 2
+
+    def test_a_refinement_corrects_the_weights_and_keeps_the_best_round(self):
+        asked = Distribution(("cat", "dog", "lion"), (0.5, 0.3, 0.2))
+        seen = []
+
+        def look(given, seeds):  # shows the square of what it is given: the heavier drown the lighter
+            seen.append((given, tuple(seeds)))
+            return [Distribution.from_mapping({name: weight**2 for name, weight in given.as_dict().items()})] * len(seeds)
+
+        found = refine(asked, look, rounds=6, pictures=3)
+        assert seen[0][0] == asked
+        assert len({seed for _, numbers in seen for seed in numbers}) == 18, "every picture has noise of its own"
+        assert found.kl[0] > 0.05
+        assert min(found.kl) < 0.005
+        square = {name: weight**2 for name, weight in found.given.as_dict().items()}
+        shown = Distribution.from_mapping(square)
+        assert [shown.as_dict()[name] for name in asked.names] == pytest.approx(asked.weights, abs=0.03)
+        worse = refine(asked, lambda given, seeds: [Distribution(("pig",), (1.0,))], rounds=3, pictures=1)
+        assert worse.given == asked, "the first of equals"
+        with pytest.raises(DistokError, match="cannot refine by 65 pictures a round; give a number from 1 to 64"):
+            refine(asked, look, rounds=1, pictures=65)
+
+    def test_the_refined_method_draws_the_token_of_its_best_round(self, bench, labeler):
+        from distok.baselines import baseline
+
+        given = {"names": NAMES, "model": bench.model, "steps": 1}
+        made = baseline("distok-refined", rounds=3, pictures=2).make(bench.backend, labeler, pair().asked, [3], **given)
+        assert len(made.details["kl of each round"]) == 3
+        best = Distribution.parse(made.details["given"])
+        plain = baseline("distok").make(bench.backend, labeler, best, [3], **given)
+        assert np.abs(np.asarray(made.pictures[0], int) - np.asarray(plain.pictures[0], int)).max() <= 12
 
     def test_the_best_of_several_is_among_them_and_no_worse_than_the_first(self, bench, labeler):
         from distok.baselines import baseline

@@ -4,12 +4,13 @@ Shapes: n = pictures or concepts, d = token width, w = latent dimension.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distok.asking import PROMPT, Progress, check_count, check_prompt, seeds_from, within
 from distok.checkpoints import as_dtype, check_device, known_names, locate
 from distok.distribution import Distribution, js, kl, mean, sample_prior
 from distok.errors import DistokError
@@ -22,11 +23,9 @@ if TYPE_CHECKING:
     from distok.labelers import Labeler
     from distok.model import DisTok
 
-PROMPT = "a photo of a {}"
-MAX_PICTURES = 1000
+REFINE_PICTURES = 4  # drawn in each round of a refinement
 
 Mix = Distribution | Mapping[str, float] | str
-Progress = Callable[[int, int], None]  # (steps done, steps in all)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +89,40 @@ class Creator:
             z = self.model.encode(torch.tensor(distribution.weights, dtype=torch.float32)[None] @ tokens)
         return self._decode(slug(distribution), z[0].tolist(), distribution)
 
+    def refine(
+        self,
+        mix: Mix,
+        rounds: int = 5,
+        pictures: int = REFINE_PICTURES,
+        prompt: str = PROMPT,
+        seed: int = 0,
+        any_words: bool = False,
+        callback: Progress | None = None,
+        **settings: Any,
+    ) -> "Concept":
+        """Make the token of a mix by the closed loop: ``rounds`` times draw ``pictures``, read them, and correct the weights.
+
+        The concept's distribution is what was asked; its latent is that of the weights whose pictures read closest, which
+        its provenance tells. See :func:`distok.selection.refine`.
+
+        Raises:
+            DistokError: as :meth:`concept` and :meth:`render`; no labeler, or a number out of range.
+        """
+        from distok.selection import refine
+
+        asked, done = self.concept(mix, any_words), iter(range(rounds))
+
+        def look(given: Distribution, seeds: Sequence[int]) -> list[Distribution]:
+            told = within(callback, next(done), 1, rounds)
+            drawn = self._render([self.concept(given, any_words)] * len(seeds), prompt, list(seeds), told, settings)
+            return self.read(drawn, tuple(dict.fromkeys((*self.names, *given.names))))
+
+        assert asked.distribution is not None
+        found = refine(asked.distribution, look, rounds, pictures, seed)
+        told = {"refined": f"{rounds} rounds of {pictures} pictures, seed {seed}", "given": str(found.given)}
+        better = self.concept(found.given, any_words)
+        return replace(better, name=asked.name, distribution=asked.distribution, provenance=better.provenance | told)
+
     def explore(self, n: int, prior: str = "normal", seed: int = 0) -> "list[Concept]":
         """Make ``n`` concepts from random latents; concept i depends on ``(prior, seed, i)`` alone.
 
@@ -131,7 +164,7 @@ class Creator:
             DistokError: a prompt without ``{}`` or too long, a value out of range, a concept of another backend.
         """
         check_count(n)
-        return self._render([concept] * n, prompt, _seeds(seed, n), callback, settings)
+        return self._render([concept] * n, prompt, seeds_from(seed, n), callback, settings)
 
     def render_each(
         self,
@@ -143,7 +176,7 @@ class Creator:
     ) -> "list[Image.Image]":
         """Render one picture of each concept, all with the same ``seed``; see :meth:`render`."""
         check_count(len(concepts))
-        return self._render(concepts, prompt, _seeds(seed, 1) * len(concepts), callback, settings)
+        return self._render(concepts, prompt, seeds_from(seed, 1) * len(concepts), callback, settings)
 
     def read(self, pictures: "Sequence[Image.Image]", names: Sequence[str] | None = None) -> list[Distribution]:
         """Read each picture back as a mix over ``names`` (the known classes by default).
@@ -177,7 +210,7 @@ class Creator:
         check_prompt(prompt)
         concept = self.concept(mix, any_words) if isinstance(mix, Distribution | Mapping | str) else mix
         check_count(n)
-        seeds, asked = _seeds(seed, n), concept.distribution
+        seeds, asked = seeds_from(seed, n), concept.distribution
         if best_of == 1:
             pictures = self._render([concept] * n, prompt, seeds, callback, settings)
         else:
@@ -357,35 +390,6 @@ def slug(distribution: Distribution) -> str:
     """Return a file name for a mix: ``pig55-sheep25-snake20``, its four heaviest classes."""
     parts = [f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_') or 'x'}{weight * 100:.0f}" for name, weight in distribution.top(4)]
     return "-".join(parts)[:80] + ("-etc" if len(distribution.names) > 4 else "")
-
-
-def check_prompt(prompt: str) -> None:
-    """Refuse a prompt that has no place for the concept."""
-    if "{}" not in prompt:
-        raise DistokError(f"the prompt {prompt[:60]!r} has no {{}}; write {{}} where the concept goes, as in {PROMPT!r}")
-
-
-def check_count(n: int) -> None:
-    """Refuse a number of pictures that is not in 1 … 1000."""
-    if not 1 <= n <= MAX_PICTURES:
-        raise DistokError(f"cannot make {n} pictures in one go; ask for 1 to {MAX_PICTURES}")
-
-
-def within(callback: Progress | None, start: int, part: int, total: int) -> Progress | None:
-    """Report the steps of a part, ``part`` of ``total`` pictures after the first ``start``, as steps of the whole."""
-    if callback is None:
-        return None
-
-    def report(done: int, of: int) -> None:
-        callback(start * of // part + done, total * of // part)
-
-    return report
-
-
-def _seeds(seed: int, n: int) -> list[int]:
-    if not 0 <= seed < 2**63:
-        raise DistokError(f"the seed is {seed}; use a whole number from 0 to 2^63 - 1")
-    return [seed + index for index in range(n)]
 
 
 def _version() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distok.api import within
+from distok.asking import within
 from distok.distribution import Distribution
 from distok.errors import DistokError
 from distok.files import write_text
@@ -16,7 +16,8 @@ from distok.files import write_text
 if TYPE_CHECKING:
     from PIL import Image
 
-    from distok.api import Creation, Creator, Progress
+    from distok.api import Creation, Creator
+    from distok.asking import Progress
     from distok.concept import Concept
 
 RECORD = "made.json"

@@ -2,11 +2,11 @@
 
 import re
 
+from distok.asking import PROMPT  # what a class or a concept is asked for with, where nothing else is said
 from distok.errors import DistokError
 
 SLOT = re.compile(r"<tcrt_(\d+)>")  # the name of creative token i in a prompt
 _STRESS = re.compile(r"\(([^()]+):([0-9]*\.?[0-9]+)\)")
-PROMPT = "a photo of a {}"  # what a class or a concept is asked for with, where nothing else is said
 STRONGEST = 5.0  # emphasis beyond it leaves the range of any text encoder
 
 

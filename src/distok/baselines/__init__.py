@@ -15,6 +15,7 @@ BASELINES = {  # name on the command line: (module, class); imported when asked 
     "distok": ("ours", "Ours"),
     "distok-best": ("ours", "DistokBest"),
     "names-best": ("ours", "NamesBest"),
+    "distok-refined": ("ours", "DistokRefined"),
     "sentence": ("controls", "Sentence"),
     "names-by-weight": ("controls", "NamesByWeight"),
     "mean-of-tokens": ("controls", "MeanOfTokens"),

@@ -1,13 +1,16 @@
 """DisTok on the signature of its rivals, so that a comparison runs it as it runs them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from distok.backends.prompts import fill
 from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.controls import NamesByWeight, mean_token, shown
-from distok.selection import candidates, closest
+from distok.distribution import Distribution
+from distok.selection import candidates, closest, refine
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -92,3 +95,46 @@ class NamesBest(BestOf):
     source = "control"
     summary = "names by weight, and of several pictures the one that the labeler reads as closest to the mix"
     weights = True
+
+
+@dataclass(frozen=True)
+class RefinedSettings(Settings):
+    """How long to look.
+
+    Attributes:
+        rounds: mixes that are tried.
+        pictures: drawn of each.
+    """
+
+    rounds: int = 5
+    pictures: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        self.require_whole("rounds", "pictures")
+
+
+class DistokRefined(Baseline):
+    """DisTok with weights that were corrected, once for a concept, by what the labeler read; each picture is then drawn once."""
+
+    name = "distok-refined"
+    title = "DisTok, refined"
+    source = "this project"
+    summary = "DisTok, its weights corrected by the labeler's readings before any picture is kept"
+    needs_labeler = True
+    needs_model = True
+    weights = True
+    Settings = RefinedSettings
+
+    @torch.no_grad()
+    def prepare(self, ask: Ask) -> Ready:
+        """The token of the best round."""
+
+        def look(given: Distribution, seeds: Sequence[int]) -> list[Distribution]:
+            token = ask.distok()(mean_token(replace(ask, mix=given))[None])
+            return ask.reader().read(ask.render([fill(ask.prompt, 0)] * len(seeds), token, seeds=seeds), ask.names)
+
+        found = refine(ask.mix, look, self.settings.rounds, self.settings.pictures)
+        token = ask.distok()(mean_token(replace(ask, mix=found.given))[None])[0]
+        ready = shown(self, ask, token, ask.mix)
+        return replace(ready, details={**ready.details, "given": str(found.given), "kl of each round": list(found.kl)})

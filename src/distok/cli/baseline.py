@@ -44,7 +44,8 @@ def baseline(
     as_json: options.Json = False,
 ) -> None:
     """Run another method on the same pipeline: the literature's, or one of the cheap controls."""
-    from distok.api import as_distribution, check_count
+    from distok.api import as_distribution
+    from distok.asking import check_count
     from distok.baselines import baseline as find
     from distok.baselines.base import PROMPT
     from distok.cli import output

@@ -30,6 +30,10 @@ def create(
     best_of: Annotated[
         int, typer.Option("--best-of", help="Draw each picture so many times and keep the one closest to the mix.")
     ] = 1,
+    refine: Annotated[
+        int,
+        typer.Option("--refine", min=0, help="Draw, read and correct the weights so many times; the best round's token is kept."),
+    ] = 0,
     backend: options.Backend = None,
     model: options.Model = None,
     labeler: options.Labeler = None,
@@ -44,10 +48,12 @@ def create(
     A picture carries its recipe: --from-picture makes it again, or puts the same creature into another --prompt.
     """
     from distok import api
+    from distok.asking import PROMPT, check_count, check_prompt
     from distok.cli import output
     from distok.gallery import save_creation
 
     _check_source(mix, concept, from_picture)
+    _check_refine(refine, mix)
     recipe = _recipe(from_picture)
     settings: dict[str, Any] = {
         "steps": steps,
@@ -57,17 +63,21 @@ def create(
     }
     if recipe is not None:
         settings = {key: getattr(recipe, key) if value is None else value for key, value in settings.items()}
-    prompt = prompt if prompt is not None else recipe.prompt if recipe else api.PROMPT
+    prompt = prompt if prompt is not None else recipe.prompt if recipe else PROMPT
     seed = seed if seed is not None else recipe.seed if recipe else 0
-    api.check_prompt(prompt)
-    api.check_count(n)
+    check_prompt(prompt)
+    check_count(n)
     _check_mix(mix, model, backend, labeler, any_words)
     saved = _load(concept)
 
     with output.waiting("opening the models"):
         creator = api.open(backend, model, labeler, device, dtype=dtype, offload=offload)
         token = saved or (creator.concept_of(recipe) if recipe else creator.concept(mix or "", any_words))
-    folder = _claim(creator, token, prompt, seed, settings, best_of, out, force)
+    folder = _claim(creator, token, prompt, seed, settings, {"best_of": best_of, "refine": refine}, out, force)
+    if refine:
+        with output.progress("refining") as callback:
+            how = {"prompt": prompt, "seed": seed, "any_words": any_words, "callback": callback}
+            token = creator.refine(mix or "", refine, **how, **settings)
     with output.progress("drawing") as callback:
         creation = creator.create(token, prompt, n, seed, callback=callback, best_of=best_of, **settings)
     record = save_creation(creation, folder)
@@ -82,6 +92,13 @@ def _check_source(*sources: object) -> None:
 
     if sum(source is not None for source in sources) != 1:
         raise DistokError(f"say what to make: a mix like {EXAMPLE}, or --concept FILE, or --from-picture PNG; one of them")
+
+
+def _check_refine(rounds: int, mix: str | None) -> None:
+    from distok.errors import DistokError
+
+    if rounds and mix is None:
+        raise DistokError("--refine corrects the weights of a mix; give a mix, or leave it out")
 
 
 def _recipe(path: Path | None) -> "Recipe | None":
@@ -117,7 +134,7 @@ def _claim(
     prompt: str,
     seed: int,
     settings: dict[str, Any],
-    best_of: int,
+    search: dict[str, int],
     out: Path | None,
     force: bool,
 ) -> Path:
@@ -130,7 +147,7 @@ def _claim(
         "prompt": prompt,
         "backend": creator.backend.hash,
         **{key: value for key, value in settings.items() if value is not None},
-        **({"best_of": best_of} if best_of != 1 else {}),
+        **{key: value for key, value in search.items() if value > 1 or (key == "refine" and value)},
     }
     folder = out or Path("creations") / f"{concept.name}-{seed}-{digest(*map(str, made.values()))[:4]}"
     return claim(folder, made | {"seed": seed}, force)

@@ -23,6 +23,7 @@ def demo(
 ) -> None:
     """Make three mixes (the best of four drawings each) and nine surprises, and lay them all out on one page."""
     from distok import api
+    from distok.asking import PROMPT
     from distok.cli import output
     from distok.concept import contact_sheet, load_picture
     from distok.gallery import SHEET, claim, save_creation, save_exploration, save_sheet
@@ -43,7 +44,7 @@ def demo(
         captions += [mix, prompt, "" if creation.kl is None else f"KL {creation.kl:.3f}"]
     folder = claim(out / "explored", {"prior": "normal", "seed": seed, "n": EXPLORED}, force=True)
     with output.progress("surprises") as callback:
-        record = save_exploration(creator, creator.explore(EXPLORED, seed=seed), folder, api.PROMPT, seed, callback)
+        record = save_exploration(creator, creator.explore(EXPLORED, seed=seed), folder, PROMPT, seed, callback)
     pictures += [load_picture(path) for path in record["pictures"]]
     captions += [f"surprise {index + 1}" for index in range(EXPLORED)]
     sheet = save_sheet(out / SHEET, contact_sheet(pictures, captions, columns=3))

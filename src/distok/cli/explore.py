@@ -28,7 +28,7 @@ def explore(
     as_json: options.Json = False,
 ) -> None:
     """Ask for a surprise: creatures from random latents, each saved as a concept, and what each one measures as."""
-    from distok.api import PROMPT, check_count, check_prompt
+    from distok.asking import PROMPT, check_count, check_prompt
     from distok.cli import output
     from distok.distribution import sample_prior
     from distok.gallery import claim, save_exploration

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-    from distok.api import Progress
+    from distok.asking import Progress
     from distok.distribution import Distribution
     from distok.evaluation import report
 

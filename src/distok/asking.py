@@ -1,0 +1,40 @@
+"""What may be asked of a creator, and how its progress adds up."""
+
+from collections.abc import Callable
+
+from distok.errors import DistokError
+
+PROMPT = "a photo of a {}"
+MAX_PICTURES = 1000
+
+Progress = Callable[[int, int], None]  # (steps done, steps in all)
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse a prompt that has no place for the concept."""
+    if "{}" not in prompt:
+        raise DistokError(f"the prompt {prompt[:60]!r} has no {{}}; write {{}} where the concept goes, as in {PROMPT!r}")
+
+
+def check_count(n: int) -> None:
+    """Refuse a number of pictures that is not in 1 … 1000."""
+    if not 1 <= n <= MAX_PICTURES:
+        raise DistokError(f"cannot make {n} pictures in one go; ask for 1 to {MAX_PICTURES}")
+
+
+def within(callback: Progress | None, start: int, part: int, total: int) -> Progress | None:
+    """Report the steps of a part, ``part`` of ``total`` pictures after the first ``start``, as steps of the whole."""
+    if callback is None:
+        return None
+
+    def report(done: int, of: int) -> None:
+        callback(start * of // part + done, total * of // part)
+
+    return report
+
+
+def seeds_from(seed: int, n: int) -> list[int]:
+    """The seeds of ``n`` pictures, counted up from ``seed``."""
+    if not 0 <= seed < 2**63:
+        raise DistokError(f"the seed is {seed}; use a whole number from 0 to 2^63 - 1")
+    return [seed + index for index in range(n)]
