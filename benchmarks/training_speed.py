@@ -74,7 +74,7 @@ def _arguments() -> argparse.Namespace:
 
 def _trainer(args: argparse.Namespace) -> Trainer:
     names = args.names.read_text().split("\n") if args.names else [a + b for a in "bcdfghjklm" for b in tiny.NAMES]
-    settings = preset(args.preset, steps=20_000, sub_steps=8, estimate_count=0, bank_count=0)
+    settings = preset(args.preset, steps=20_000, sub_steps=8, estimate_count=0, bank_count=0, delta=0.0)
     backend = open_backend(args.backend, args.device) if args.backend else _random_backend(args)
     return Trainer(settings, backend, None, [name for name in names if name])
 

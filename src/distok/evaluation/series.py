@@ -88,7 +88,7 @@ def _trained(bench: Bench, folder: Path, marks: Sequence[int]) -> "dict[int, Dis
     paths = {mark: folder / f"at-{mark}.safetensors" for mark in marks}
     if not all(path.is_file() for path in paths.values()):
         settings = replace(settings_of(bench.model, bench.names), steps=max(marks), sub_steps=8, bank_count=0)
-        settings = replace(settings, estimate_count=4 if bench.rulers.labeler else 0, seed=1)
+        settings = replace(settings, delta=0.0, estimate_every=100, estimate_count=4 if bench.rulers.labeler else 0, seed=1)
         trainer = Trainer(settings, bench.backend, bench.rulers.labeler, bench.names)
 
         def look(report: dict[str, Any]) -> None:

@@ -176,13 +176,15 @@ PRESETS: dict[str, TrainSettings] = {
     # mean of tokens, in as many latents as 60 classes need. Its encoder hears "photo of" as loudly as a name, so q_r has the
     # words of q_a: with "a c1 c2" fusion unlearns the photo, not the mean. Most fusions are of weighted mixtures of up to four
     # classes, whose q_r names them in order: so that no parent is lost. Fewer, larger steps; thousands of readings of the
-    # model's own tokens, two pictures each, which then teach the weights. All of it in docs/log.md.
+    # model's own tokens, from which foresight learns what a token will show and teaches the weights. All of it in docs/log.md.
     "menagerie": TrainSettings(
         steps=4000,
         sub_steps=32,
         latent_dim=64,
         start="linear",
         input_scale="mean",
+        delta=0.3,
+        foresight_after=800,
         epsilon_restrictive=None,
         epsilon_aesthetic=None,
         restrictive_prompt="a photo of a {} {}",
@@ -190,13 +192,11 @@ PRESETS: dict[str, TrainSettings] = {
         mixture_share=0.7,
         known_share=0.1,
         pool_size=16_384,
-        estimate_every=100,
+        estimate_every=20,
         estimate_count=32,
-        estimate_renders=2,
         estimate_steps=6,
-        estimate_from="both",
+        estimate_from="mixtures",
         estimate_jitter=0.1,
-        bank_count=80,
         learning_rate=2e-3,
     ),
 }
