@@ -23,7 +23,7 @@ from distok.training import train
 from tests.tiny import NAMES, run_settings
 
 pipeline, labeler, out = sys.argv[1:]
-settings = run_settings(mixture_share=0.5, tau=0.999, estimate_count=3)
+settings = run_settings(mixture_share=0.5, tau=0.999, estimate_count=3, delta=0.5)
 told = []
 train(settings, open_backend(pipeline), open_labeler(labeler), NAMES, Path(out), told.append)
 from distok.training.parallel import Processes
@@ -52,7 +52,7 @@ def test_two_processes_give_the_losses_of_one(pipeline_folder, labeler_folder, t
     assert (one["size"], first["size"], second["size"]) == (1, 2, 2)
     assert one["losses"][-1]["pool"] > len(NAMES), "nothing was estimated"
     for alone, *both in zip(one["losses"], first["losses"], second["losses"], strict=True):
-        for key in ("fusion", "consistency", "latent", "pool"):
+        for key in ("fusion", "consistency", "latent", "foreseen", "pool"):
             assert [each[key] for each in both] == pytest.approx([alone[key]] * 2, abs=1e-5), key
     from safetensors.torch import load_file
 

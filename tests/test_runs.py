@@ -79,7 +79,7 @@ def test_the_result_says_where_it_comes_from(backend, labeler, tmp_path):
     model = DisTok.load(path)
     assert path == tmp_path / MODEL_FILE
     assert [report["step"] for report in reports] == list(range(1, 13))
-    assert {"total", "fusion", "consistency", "latent", "pool", "steps"} < set(reports[-1])
+    assert {"total", "fusion", "consistency", "latent", "foreseen", "pool", "steps"} < set(reports[-1])
     assert model.provenance["backend"] == backend.hash
     assert "quantile of the cosines" in model.provenance["thresholds"]
     stored = TrainSettings.from_json(model.provenance["settings"])

@@ -55,12 +55,7 @@ def create(
     _check_source(mix, concept, from_picture)
     _check_refine(refine, mix)
     recipe = _recipe(from_picture)
-    settings: dict[str, Any] = {
-        "steps": steps,
-        "guidance_scale": guidance_scale,
-        "size": size,
-        "negative_prompt": negative_prompt,
-    }
+    settings = {"steps": steps, "guidance_scale": guidance_scale, "size": size, "negative_prompt": negative_prompt}
     if recipe is not None:
         settings = {key: getattr(recipe, key) if value is None else value for key, value in settings.items()}
     prompt = prompt if prompt is not None else recipe.prompt if recipe else PROMPT
@@ -75,9 +70,7 @@ def create(
         token = saved or (creator.concept_of(recipe) if recipe else creator.concept(mix or "", any_words))
     folder = _claim(creator, token, prompt, seed, settings, {"best_of": best_of, "refine": refine}, out, force)
     if refine:
-        with output.progress("refining") as callback:
-            how = {"prompt": prompt, "seed": seed, "any_words": any_words, "callback": callback}
-            token = creator.refine(mix or "", refine, **how, **settings)
+        token = _refined(creator, mix or "", refine, {"prompt": prompt, "seed": seed, "any_words": any_words, **settings})
     with output.progress("drawing") as callback:
         creation = creator.create(token, prompt, n, seed, callback=callback, best_of=best_of, **settings)
     record = save_creation(creation, folder)
@@ -99,6 +92,13 @@ def _check_refine(rounds: int, mix: str | None) -> None:
 
     if rounds and mix is None:
         raise DistokError("--refine corrects the weights of a mix; give a mix, or leave it out")
+
+
+def _refined(creator: "Creator", mix: str, rounds: int, how: dict[str, Any]) -> "Concept":
+    from distok.cli import output
+
+    with output.progress("refining") as callback:
+        return creator.refine(mix, rounds, callback=callback, **how)
 
 
 def _recipe(path: Path | None) -> "Recipe | None":
