@@ -18,6 +18,7 @@ from distok.evaluation.report import Result, Table, grid
 from distok.evaluation.statistics import bootstrap
 
 GRID_CASES = 10
+REFINED = "DisTok, refined"  # title of distok.baselines.ours.DistokRefined
 KINDS = ("all", "pair", "weighted")
 NOTE = (
     "Mean over cases [95 % percentile bootstrap over cases]. A case's reading is the mean over its pictures; both sides of a KL "
@@ -121,13 +122,17 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             by = {m: {key: values(records, m, reader, key, kind) for key in keys} for m in methods}
             figures[reader][kind] = {
                 "methods": {m: {key: bootstrap(by[m][key]) for key in keys} for m in methods},
-                "minus": {
-                    m: {key: bootstrap(by[DISTOK][key] - by[m][key]) for key in keys}
-                    for m in methods
-                    if m != DISTOK and DISTOK in by
-                },
+                "minus": _minus(by, DISTOK),
+                "refined minus": _minus(by, REFINED),
             }
     return figures
+
+
+def _minus(by: Mapping[str, Mapping[str, np.ndarray]], ours: str) -> dict[str, Any]:
+    """``ours`` minus each other method, paired by case; nothing where ours did not take part."""
+    if ours not in by:
+        return {}
+    return {m: {key: bootstrap(by[ours][key] - row[key]) for key in row} for m, row in by.items() if m != ours}
 
 
 def tables(figures: Mapping[str, Any]) -> tuple[Table, ...]:
@@ -145,9 +150,15 @@ def tables(figures: Mapping[str, Any]) -> tuple[Table, ...]:
         )
         heads = ("method", *(f"KL, {kind}" for kind in parts), "KL of single pictures", "JS of single pictures")
         made.append(Table(f"By kind of case, and picture by picture ({reader})", heads, rows))
-        rows = tuple((m, *(str(row[key]) for key in METRICS)) for m, row in every["minus"].items())
         note = "Paired by case; an interval that does not hold 0 is a difference."
-        made.append(Table(f"DisTok minus each ({reader})", ("method", *(_heading(key) for key in METRICS)), rows, note))
+        for ours, key in ((DISTOK, "minus"), (REFINED, "refined minus")):
+            rows = tuple(
+                (m, str(kinds["weighted"][key][m]["kl"]) if "weighted" in kinds else "–", *(str(row[each]) for each in METRICS))
+                for m, row in every[key].items()
+            )
+            heads = ("method", "KL, weighted ↓", *(_heading(each) for each in METRICS))
+            if rows:
+                made.append(Table(f"{ours} minus each ({reader})", heads, rows, note))
     return tuple(made)
 
 
