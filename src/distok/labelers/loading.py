@@ -11,7 +11,7 @@ from distok.errors import DistokError
 
 TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("spiece.model",), ("vocab.json", "merges.txt"))
 IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-PRECISIONS = ("float32", "float16", "bfloat16")
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def precision(dtype: "str | torch.dtype | None", device: str) -> torch.dtype:
@@ -25,7 +25,7 @@ def precision(dtype: "str | torch.dtype | None", device: str) -> torch.dtype:
         raise DistokError(f"the labeler's dtype is {name!r}; choose one of {', '.join(PRECISIONS)}")
     if name != "float32" and device == "cpu":
         raise DistokError(f"the labeler's dtype is {name!r}, but on the CPU labelers read in float32; leave it out or use a GPU")
-    return getattr(torch, name)  # type: ignore[no-any-return]
+    return PRECISIONS[name]
 
 
 def load_model(folder: Path, model_class: str, device: str, dtype: torch.dtype) -> Any:
