@@ -368,15 +368,20 @@ class TestSelection:
         with pytest.raises(DistokError, match="cannot refine by 65 pictures a round; give a number from 1 to 64"):
             refine(asked, look, rounds=1, pictures=65)
 
-    def test_the_refined_method_draws_the_token_of_its_best_round(self, bench, labeler):
+    @pytest.mark.parametrize(("name", "plain"), [("distok-refined", "distok"), ("weighting-refined", "prompt-weighting")])
+    def test_a_refined_method_draws_what_the_method_makes_of_its_best_round(self, bench, labeler, name, plain):
         from distok.baselines import baseline
 
+        asked = Distribution.from_mapping({"cat": 0.7, "dog": 0.3})
         given = {"names": NAMES, "model": bench.model, "steps": 1}
-        made = baseline("distok-refined", rounds=3, pictures=2).make(bench.backend, labeler, pair().asked, [3], **given)
+        made = baseline(name, rounds=3, pictures=2).make(bench.backend, labeler, asked, [3], **given)
         assert len(made.details["kl of each round"]) == 3
         best = Distribution.parse(made.details["given"])
-        plain = baseline("distok").make(bench.backend, labeler, best, [3], **given)
-        assert np.abs(np.asarray(made.pictures[0], int) - np.asarray(plain.pictures[0], int)).max() <= 12
+        of = baseline(plain).make(bench.backend, labeler, best, [3], **given)
+        assert np.abs(np.asarray(made.pictures[0], int) - np.asarray(of.pictures[0], int)).max() <= 12
+        if of.concept is not None:
+            assert made.concept.distribution == asked
+            assert (made.concept.name, made.concept.provenance["method"]) == (name, name)
 
     def test_the_best_of_several_is_among_them_and_no_worse_than_the_first(self, bench, labeler):
         from distok.baselines import baseline

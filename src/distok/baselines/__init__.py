@@ -13,9 +13,10 @@ __all__ = ["BASELINES", "Baseline", "Outcome", "baseline", "baseline_class"]
 
 BASELINES = {  # name on the command line: (module, class); imported when asked for
     "distok": ("ours", "Ours"),
-    "distok-best": ("ours", "DistokBest"),
-    "names-best": ("ours", "NamesBest"),
-    "distok-refined": ("ours", "DistokRefined"),
+    "distok-best": ("search", "DistokBest"),
+    "names-best": ("search", "NamesBest"),
+    "distok-refined": ("search", "DistokRefined"),
+    "weighting-refined": ("search", "WeightingRefined"),
     "sentence": ("controls", "Sentence"),
     "names-by-weight": ("controls", "NamesByWeight"),
     "mean-of-tokens": ("controls", "MeanOfTokens"),

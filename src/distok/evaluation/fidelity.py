@@ -18,7 +18,7 @@ from distok.evaluation.report import Result, Table, grid
 from distok.evaluation.statistics import bootstrap
 
 GRID_CASES = 10
-REFINED = "DisTok, refined"  # title of distok.baselines.ours.DistokRefined
+REFINED = "DisTok, refined"  # title of distok.baselines.search.DistokRefined
 KINDS = ("all", "pair", "weighted")
 NOTE = (
     "Mean over cases [95 % percentile bootstrap over cases]. A case's reading is the mean over its pictures; both sides of a KL "
