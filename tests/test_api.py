@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import distok
-from distok.api import Creator, slug
+from distok.api import Creator
+from distok.asking import slug
 from distok.checkpoints import check_device, known_names, locate, read_names, shipped
 from distok.errors import DistokError
 from distok.selection import candidates

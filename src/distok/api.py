@@ -3,14 +3,13 @@
 Shapes: n = pictures or concepts, d = token width, w = latent dimension.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distok.asking import PROMPT, Progress, check_count, check_prompt, seeds_from, within
+from distok.asking import PROMPT, Mix, Progress, as_distribution, check_count, check_prompt, seeds_from, slug, within
 from distok.checkpoints import as_dtype, check_device, known_names, locate
 from distok.distribution import Distribution, js, kl, mean, sample_prior
 from distok.errors import DistokError
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from distok.model import DisTok
 
 REFINE_PICTURES = 4  # drawn in each round of a refinement
-
-Mix = Distribution | Mapping[str, float] | str
 
 
 @dataclass(frozen=True, eq=False)
@@ -377,19 +374,6 @@ def open(
         )
     label = "menagerie" if backend is None else Path(folder).resolve().name
     return Creator(opened, loaded, None if labeler is None else open_labeler(labeler, device), names, label)
-
-
-def as_distribution(mix: Mix, known: Sequence[str] | None = None) -> Distribution:
-    """Return a mix in any of its forms as a ``Distribution`` over known classes (any word with None)."""
-    if isinstance(mix, str):
-        return Distribution.parse(mix, known)
-    return Distribution.from_mapping(mix.as_dict() if isinstance(mix, Distribution) else mix, known)
-
-
-def slug(distribution: Distribution) -> str:
-    """Return a file name for a mix: ``pig55-sheep25-snake20``, its four heaviest classes."""
-    parts = [f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_') or 'x'}{weight * 100:.0f}" for name, weight in distribution.top(4)]
-    return "-".join(parts)[:80] + ("-etc" if len(distribution.names) > 4 else "")
 
 
 def _version() -> str:

@@ -1,13 +1,29 @@
 """What may be asked of a creator, and how its progress adds up."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 
+from distok.distribution import Distribution
 from distok.errors import DistokError
 
 PROMPT = "a photo of a {}"
 MAX_PICTURES = 1000
 
+Mix = Distribution | Mapping[str, float] | str
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
+
+
+def as_distribution(mix: Mix, known: Sequence[str] | None = None) -> Distribution:
+    """Return a mix in any of its forms as a ``Distribution`` over known classes (any word with None)."""
+    if isinstance(mix, str):
+        return Distribution.parse(mix, known)
+    return Distribution.from_mapping(mix.as_dict() if isinstance(mix, Distribution) else mix, known)
+
+
+def slug(distribution: Distribution) -> str:
+    """Return a file name for a mix: ``pig55-sheep25-snake20``, its four heaviest classes."""
+    parts = [f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_') or 'x'}{weight * 100:.0f}" for name, weight in distribution.top(4)]
+    return "-".join(parts)[:80] + ("-etc" if len(distribution.names) > 4 else "")
 
 
 def check_prompt(prompt: str) -> None:

@@ -44,8 +44,7 @@ def baseline(
     as_json: options.Json = False,
 ) -> None:
     """Run another method on the same pipeline: the literature's, or one of the cheap controls."""
-    from distok.api import as_distribution
-    from distok.asking import check_count
+    from distok.asking import as_distribution, check_count
     from distok.baselines import baseline as find
     from distok.baselines.base import PROMPT
     from distok.cli import output
@@ -140,7 +139,7 @@ def _changes(given: list[str]) -> dict[str, Any]:
 def _claim(
     method: Any, asked: Any, backend: Any, prompt: str, seed: int, drawing: dict[str, Any], out: Path | None, force: bool
 ) -> Path:
-    from distok.api import slug
+    from distok.asking import slug
     from distok.baselines.saving import describe
     from distok.concept import digest
     from distok.gallery import claim

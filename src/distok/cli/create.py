@@ -55,11 +55,10 @@ def create(
     _check_source(mix, concept, from_picture)
     _check_refine(refine, mix)
     recipe = _recipe(from_picture)
-    settings = {"steps": steps, "guidance_scale": guidance_scale, "size": size, "negative_prompt": negative_prompt}
-    if recipe is not None:
-        settings = {key: getattr(recipe, key) if value is None else value for key, value in settings.items()}
-    prompt = prompt if prompt is not None else recipe.prompt if recipe else PROMPT
-    seed = seed if seed is not None else recipe.seed if recipe else 0
+    asked = {"steps": steps, "guidance_scale": guidance_scale, "size": size, "negative_prompt": negative_prompt}
+    settings = {key: getattr(recipe, key, None) if value is None else value for key, value in asked.items()}
+    prompt = getattr(recipe, "prompt", PROMPT) if prompt is None else prompt
+    seed = getattr(recipe, "seed", 0) if seed is None else seed
     check_prompt(prompt)
     check_count(n)
     _check_mix(mix, model, backend, labeler, any_words)

@@ -23,7 +23,7 @@ def demo(
 ) -> None:
     """Make three mixes (the best of four drawings each) and nine surprises, and lay them all out on one page."""
     from distok import api
-    from distok.asking import PROMPT
+    from distok.asking import PROMPT, as_distribution, slug
     from distok.cli import output
     from distok.concept import contact_sheet, load_picture
     from distok.gallery import SHEET, claim, save_creation, save_exploration, save_sheet
@@ -32,9 +32,8 @@ def demo(
         creator = api.open(device=device)
     pictures, captions = [], []
     for mix, prompt in CREATIONS:
-        folder = claim(
-            out / api.slug(api.as_distribution(mix)), {"mix": mix, "prompt": prompt, "seed": seed, "best_of": BEST_OF}, force=True
-        )
+        asked = {"mix": mix, "prompt": prompt, "seed": seed, "best_of": BEST_OF}
+        folder = claim(out / slug(as_distribution(mix)), asked, force=True)
         with output.progress(mix) as callback:
             creation = creator.create(mix, prompt, n=3, seed=seed, callback=callback, best_of=BEST_OF)
         save_creation(creation, folder)

@@ -23,8 +23,7 @@ def draw(
 ) -> None:
     """Have the artist draw a mix: no model, exact parts."""
     from distok import menagerie
-    from distok.api import slug
-    from distok.asking import check_count
+    from distok.asking import check_count, slug
     from distok.cli import output
     from distok.concept import write_picture
     from distok.distribution import Distribution

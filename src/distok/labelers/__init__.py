@@ -68,7 +68,7 @@ def save_settings(labeler: Labeler, folder: str | Path) -> Path:
     elif not (folder / "config.json").is_file():
         raise DistokError(f"{folder} holds no config.json; the settings of a single labeler go beside its weights")
     else:
-        stored = {"kind": labeler.kind, **labeler.settings.as_dict()}  # type: ignore[attr-defined]
+        stored = {"kind": labeler.kind, **labeler.settings.as_dict()}
     return write_text(folder / "labeler.json", json.dumps(stored, indent=1))
 
 

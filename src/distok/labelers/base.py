@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from distok.distribution import Distribution
+    from distok.labelers.settings import Settings
 
 
 class Labeler(ABC):
     """A vision-language model that says how much of each named class it sees in a picture."""
 
+    kind: str  # its row in distok.labelers.kinds; a labeler of your own needs neither
+    settings: "Settings"  # of that row's class
     source: str | None = None  # the folder, file or id that it was opened from
 
     @property

@@ -1,6 +1,6 @@
 """The training loop: continuous fusion, class distribution estimation and consistency, resumable to the bit on a CPU.
 
-Shapes: n tasks of a step, f fusions, e feature width, d token width, w latent width.
+Shapes: n tasks of a step, d token width, w latent width.
 """
 
 import json
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distok import seeds
-from distok.backends import Backend, fill, slot
+from distok.backends import Backend, fill
 from distok.errors import DistokError
 from distok.labelers.base import Labeler
 from distok.model import DisTok, DisTokSettings
@@ -28,13 +28,12 @@ from distok.training.estimation import Bank
 from distok.training.foresight import Foresight
 from distok.training.parallel import Processes
 from distok.training.settings import TrainSettings
-from distok.training.tasks import Allowed, Tasks, draw, random_mixtures, said
+from distok.training.tasks import Allowed, Tasks, draw, random_mixtures
+from distok.training.words import Words, encode
 
 MODEL_FILE = "distok.safetensors"
-CACHED_PAIRS = 20_000  # known pairs whose constant E(q_r) is encoded once at the start; beyond it, each step encodes its own
 MEASURED = 4096  # random mixtures whose latents give the law that sampling goes through
 FORESEEN = 64  # random mixtures whose readings are foreseen at a step; they cost no call of the text encoder
-ENCODED = 256  # prompts per call of the text encoder outside the steps
 
 Progress = Callable[[dict[str, float]], None]
 
@@ -85,7 +84,7 @@ class Trainer:
         self.allowed = Allowed.among(names, settings.held_out)
         self.settings, self.thresholds = resolve(settings, backend, names, self.allowed)
         tokens = backend.name_tokens(names)
-        features = self._encode([settings.adaptive_prompt.format(name) for name in names])
+        features = encode(backend, [settings.adaptive_prompt.format(name) for name in names])
         self.pool = ConceptPool(names, tokens, features, settings.tau, settings.pool_size)
         self.model = self._build_model(tokens)
         self.foresight = self._build_foresight()
@@ -93,8 +92,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        self._adaptive = [fill(settings.adaptive_prompt, i) for i in range(settings.sub_steps)]
-        self._style, self._restrictive = self._constants()
+        self.words = Words(settings, backend, self.pool, self.allowed)
 
     def run(self, out: Path, callback: Progress | None = None) -> Path:
         """Train to the last step, saving on the way, and write ``distok.safetensors``; resumes what ``out`` holds.
@@ -142,10 +140,10 @@ class Trainer:
         z = self.model.encode(self._inputs(tasks))
         fusion = consistency = latent = foreseen = z.new_zeros(())
         if len(mine):
-            features = self.backend.encode(self._adaptive[: len(mine)], self.model.decode(z[self.processes.mine]))
+            features = self.backend.encode(self.words.adaptive[: len(mine)], self.model.decode(z[self.processes.mine]))
             if mine.fused:
                 caps = settings.epsilon_restrictive, settings.epsilon_aesthetic
-                fusion = fusion_loss(features[: mine.fused], self.restrictive(mine), self._style, *caps).sum()
+                fusion = fusion_loss(features[: mine.fused], self.words.restrictive(mine), self.words.style, *caps).sum()
             if len(mine.targets):
                 consistency = consistency_loss(features[mine.fused :], self.pool.features[mine.targets]).sum()
         if settings.gamma and n > 1:
@@ -176,22 +174,6 @@ class Trainer:
                 pool.distributions[tasks.targets] @ pool.known_tokens,
             ]
         )
-
-    @torch.no_grad()
-    def restrictive(self, tasks: Tasks) -> Float[Tensor, "f e"]:
-        """E(q_r) of each fusion: cached for two known classes, encoded here for mixtures and where an admitted one takes part.
-
-        That of a mixture names its classes, the heaviest first.
-        """
-        pairs = list(zip(tasks.left.tolist(), tasks.right.tolist(), strict=True))
-        missing = [pair for pair in pairs if pair not in self._restrictive]
-        if missing:
-            prompts, used = self._restrictive_prompts(missing)
-            fresh = dict(zip(missing, self.backend.encode(prompts, self.pool.tokens[used] if used else None), strict=True))
-        features = [self._restrictive[pair] if pair in self._restrictive else fresh[pair] for pair in pairs]
-        if len(tasks.mixtures):
-            features += list(self.backend.encode([said(self.settings, self.names, weights) for weights in tasks.mixtures]))
-        return torch.stack(features)
 
     @torch.no_grad()
     def estimate(self) -> int:
@@ -227,7 +209,7 @@ class Trainer:
         if not novel.any():
             return 0
         tokens, distributions = tokens[novel], distributions[novel]
-        features = self._encode([fill(settings.adaptive_prompt, i) for i in range(len(tokens))], tokens)
+        features = encode(self.backend, [fill(settings.adaptive_prompt, i) for i in range(len(tokens))], tokens)
         return int(self.pool.admit(tokens, distributions, features).sum())
 
     @torch.no_grad()
@@ -325,36 +307,12 @@ class Trainer:
             return None
         return Foresight(model.token_mean, model.token_scale, len(self.names), settings.pool_size, settings.seed)
 
-    def _constants(self) -> tuple[Float[Tensor, " e"] | None, dict[tuple[int, int], Tensor]]:
-        """E(q_s), and E(q_r) of both orders of every fusable known pair; nothing where fusion is off.
-
-        They are made before the first step and not on demand: a feature's last bits depend on the batch that made it, and a
-        resumed run must not batch them differently.
-        """
-        if self.settings.alpha == 0:
-            return None, {}
-        style = self._encode([self.settings.aesthetic_prompt])[0]
-        if 2 * len(self.allowed.pairs) > CACHED_PAIRS:
-            return style, {}
-        pairs = [(i, j) for a, b in self.allowed.pairs.tolist() for i, j in ((a, b), (b, a))]
-        return style, dict(zip(pairs, self._encode(self._restrictive_prompts(pairs)[0]), strict=True))
-
-    def _restrictive_prompts(self, pairs: Sequence[tuple[int, int]]) -> tuple[list[str], list[int]]:
-        """The prompts q_r of pairs, and which concepts of the pool their creative tokens are."""
-        used = sorted({i for pair in pairs for i in pair if i >= self.pool.known})
-        word = {**dict(enumerate(self.names)), **{concept: slot(row) for row, concept in enumerate(used)}}
-        return [self.settings.restrictive_prompt.format(word[i], word[j]) for i, j in pairs], used
-
     def _from_bank(self, event: int) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m k"]]:
         count = self.settings.bank_count
         part = slice(event * count, (event + 1) * count)
         bank, like = self.bank, self.pool.tokens
         empty = like.new_empty(0, like.shape[1]), like.new_empty(0, len(self.names))
         return empty if bank is None else (bank.tokens[part].to(like), bank.distributions[part].to(like))
-
-    @torch.no_grad()
-    def _encode(self, prompts: Sequence[str], tokens: Tensor | None = None) -> Float[Tensor, "b e"]:
-        return torch.cat([self.backend.encode(prompts[i : i + ENCODED], tokens) for i in range(0, len(prompts), ENCODED)])
 
     @torch.no_grad()
     def _update_average(self) -> None:
