@@ -18,7 +18,6 @@ def model_file(backend, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evaluator():
-    pytest.importorskip("skia")
     from distok.menagerie.evaluator import Evaluator, EvaluatorSettings
 
     with torch.random.fork_rng(devices=[]):

@@ -90,7 +90,6 @@ def test_names_get_their_article():
 
 
 def test_rulers_refuse_to_measure_with_nothing_and_what_they_cannot_read():
-    pytest.importorskip("skia")
     from distok.menagerie.evaluator import Evaluator, EvaluatorSettings
 
     with pytest.raises(DistokError, match="give a labeler or an evaluator"):

@@ -31,6 +31,11 @@ def test_these_imports_do_without_torch(code):
     assert loaded_after(code).isdisjoint({"torch", "diffusers", "transformers", "skia"})
 
 
+def test_the_ruler_needs_no_artist():
+    code = "import distok.menagerie.evaluator; from distok.evaluation import prompts, suites; prompts.look_prompts()"
+    assert "skia" not in loaded_after(code), "whoever measures a model need not be able to draw"
+
+
 def test_every_public_name_is_there():
     assert [name for name in distok.__all__ if getattr(distok, name, None) is None] == []
     assert dir(distok) == sorted(distok.__all__)

@@ -21,7 +21,7 @@ from distok.menagerie.captions import WORDS, article
 from distok.menagerie.corpus import Drawn, captioned, mixtures
 from distok.menagerie.folder import Folder
 from distok.menagerie.language import make_tokenizer
-from distok.menagerie.scenery import ACCESSORIES, SCENES
+from distok.menagerie.looks import ACCESSORIES, SCENES
 from distok.menagerie.species import NAMES, ZONES, all_species
 from distok.menagerie.splits import splits
 from distok.menagerie.styles import STYLES

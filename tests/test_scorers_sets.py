@@ -326,7 +326,6 @@ def drawn():
 @pytest.fixture(scope="module")
 def ruler():
     """The shipped evaluator."""
-    pytest.importorskip("skia")
     from distok.menagerie import home
     from distok.menagerie.evaluator import Evaluator
 

@@ -66,13 +66,18 @@ class Bench:
         return self.rulers.names
 
     @cached_property
-    def has_artist(self) -> bool:
-        """Whether the artist can draw all of these classes."""
-        from importlib.util import find_spec
-
+    def of_menagerie(self) -> bool:
+        """Whether all of these classes are the Menagerie's, so that its captions' words are understood."""
         from distok.menagerie.species import NAMES
 
-        return find_spec("skia") is not None and set(self.names) <= set(NAMES)
+        return set(self.names) <= set(NAMES)
+
+    @cached_property
+    def has_artist(self) -> bool:
+        """Whether the artist can draw all of these classes here."""
+        from importlib.util import find_spec
+
+        return self.of_menagerie and find_spec("skia") is not None
 
     @cached_property
     def cases(self) -> list[Case]:

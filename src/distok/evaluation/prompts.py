@@ -12,7 +12,7 @@ ELSEWHERE = {  # looks for pipelines other than the Menagerie
 
 def look_prompts() -> dict[str, dict[str, str]]:
     """A prompt for every style, scene and accessory: {"style": {"watercolor": "a watercolor of a {}", …}, "scene": …, …}."""
-    from distok.menagerie.scenery import ACCESSORIES, SCENES
+    from distok.menagerie.looks import ACCESSORIES, SCENES
     from distok.menagerie.styles import STYLES
 
     return {

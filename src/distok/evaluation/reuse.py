@@ -22,7 +22,7 @@ PLAIN = "plain"
 
 def prompts(bench: Bench) -> dict[str, str]:
     """A prompt for each style, scene and accessory of the Menagerie, in the words of its captions; a few for other pipelines."""
-    if not bench.has_artist:
+    if not bench.of_menagerie:
         return ELSEWHERE
     return {look: prompt for looks in look_prompts().values() for look, prompt in looks.items() if prompt != PROMPT}
 

@@ -254,9 +254,6 @@ def open_bench(
         evaluator = shipped("evaluator.safetensors")
     ruler: Any = None
     if evaluator is not None:
-        from distok.menagerie import need_artist
-
-        need_artist()
         from distok.menagerie.evaluator import Evaluator
 
         ruler = Evaluator.load(evaluator).to(device)

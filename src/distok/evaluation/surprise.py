@@ -57,7 +57,7 @@ def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menager
 
 def _searched(bench: Bench, contest: Contest, count: int, preset: str) -> list[Item]:
     """The concepts that ConceptLab finds, each with a picture from its own noise and one from the common one."""
-    word, items = "creature" if bench.has_artist else "pet", []
+    word, items = "creature" if bench.of_menagerie else "pet", []
     for i in range(count):
         bench.darkroom.tell(f"surprise: {RIVAL}", i, count)
         case = Case(i, "surprise", Distribution((word,), (1.0,)))

@@ -13,8 +13,9 @@ import skia
 
 from distok.errors import DistokError
 from distok.menagerie import parts_body, parts_crown, parts_head
+from distok.menagerie.looks import ACCESSORIES, BACKDROPS, SCENES
 from distok.menagerie.palette import PALETTE, Colour
-from distok.menagerie.scenery import ACCESSORIES, ACCESSORY_LAYERS, BACKDROPS, SCENES, draw_plain, draw_scene
+from distok.menagerie.scenery import ACCESSORY_LAYERS, draw_plain, draw_scene
 from distok.menagerie.shapes import Layer
 from distok.menagerie.species import ZONES, Part, all_species
 from distok.menagerie.styles import STYLES, Style, finish

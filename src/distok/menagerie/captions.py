@@ -3,7 +3,7 @@
 import numpy as np
 
 from distok.menagerie.artist import Recipe
-from distok.menagerie.scenery import ACCESSORIES, BACKDROPS, SCENES
+from distok.menagerie.looks import ACCESSORIES, BACKDROPS, SCENES
 from distok.menagerie.species import NAMES
 
 ADJECTIVES = ("cute", "happy", "little", "lovely", "funny", "plush")

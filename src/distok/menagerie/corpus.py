@@ -11,7 +11,7 @@ import numpy as np
 
 from distok.menagerie.artist import Recipe, draw, recipe
 from distok.menagerie.captions import WORDS, caption
-from distok.menagerie.scenery import ACCESSORIES, BACKDROPS, SCENES
+from distok.menagerie.looks import ACCESSORIES, BACKDROPS, SCENES
 from distok.menagerie.species import NAMES
 from distok.menagerie.splits import splits
 from distok.menagerie.styles import STYLES

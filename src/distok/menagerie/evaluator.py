@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from distok.errors import DistokError
 from distok.files import read_tensors, write_tensors
-from distok.menagerie.scenery import ACCESSORIES, SCENES
+from distok.menagerie.looks import ACCESSORIES, SCENES
 from distok.menagerie.species import NAMES, ZONES
 from distok.menagerie.styles import STYLES
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from distok.menagerie.artist import draw, recipe
-from distok.menagerie.scenery import ACCESSORIES, SCENES
+from distok.menagerie.looks import ACCESSORIES, SCENES
 from distok.menagerie.species import NAMES
 from distok.menagerie.styles import STYLES
 

@@ -116,9 +116,6 @@ def open_features(path: str | Path, settings: ScorerSettings | None = None) -> F
     """
     settings = settings or ScorerSettings()
     if Path(path).suffix == ".safetensors":
-        from distok.menagerie import need_artist
-
-        need_artist()
         from distok.menagerie.evaluator import Evaluator
 
         return EvaluatorFeatures(Evaluator.load(path).to(settings.device), settings)

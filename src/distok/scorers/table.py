@@ -105,9 +105,6 @@ class Tools:
     def ruler(self) -> "Evaluator":
         """The independent evaluator."""
         from distok.checkpoints import shipped
-        from distok.menagerie import need_artist
-
-        need_artist()
         from distok.menagerie.evaluator import Evaluator
 
         return Evaluator.load(self.evaluator or shipped("evaluator.safetensors")).to(self.settings.device)
