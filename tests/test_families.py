@@ -224,7 +224,9 @@ def test_render_is_what_the_pipeline_makes(backend, folder, family):
 
 
 @pytest.mark.parametrize("version", ["2.1", "2.2"])
-def test_a_kandinsky_decoder_finds_the_prior_beside_it(tmp_path, version):
+def test_a_kandinsky_decoder_finds_the_prior_beside_it(tmp_path, version, monkeypatch, capsys):
+    from distok.backends import loading
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         decoder, prior = tiny_families.kandinsky_parts(version)
@@ -252,6 +254,17 @@ def test_a_kandinsky_decoder_finds_the_prior_beside_it(tmp_path, version):
         **options,
     ).images
     assert torch.allclose(mine, (expected * 0.5 + 0.5).clamp(0, 1), atol=1e-3)
+    sizes = type(backend).weight_bytes(tmp_path / "kandinsky", decoder.__class__.__name__, None)
+    assert sizes == loading.weight_bytes(tmp_path / "kandinsky") | {
+        f"prior_{name}": size for name, size in loading.weight_bytes(tmp_path / "kandinsky-prior").items()
+    }
+    assert sizes.keys() >= {"unet", "movq", "prior_prior", "prior_text_encoder", "prior_image_encoder"}
+    assert _run(["doctor", str(tmp_path / "kandinsky"), "--json"], monkeypatch) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert {name: part["bytes"] for name, part in said["parts"].items() if part["bytes"]} == sizes
+    monkeypatch.setattr(loading, "free_bytes", lambda device: int(1.2 * sum(sizes.values())) - 1)
+    with pytest.raises(DistokError, match=r"takes about .* are free"):
+        open_backend(tmp_path / "kandinsky")
     shutil.rmtree(tmp_path / "kandinsky-prior")
     with pytest.raises(DistokError, match=r"is a decoder without its prior; put the prior beside it, in .*kandinsky-prior"):
         open_backend(tmp_path / "kandinsky")
@@ -289,9 +302,9 @@ def test_offload_is_chosen_by_what_fits(folder):
     text = sizes["text_encoder"] + sizes["text_encoder_2"]
     needed = {"fast": sum(sizes.values()), "balanced": text + max(sizes["unet"], sizes["vae"]), "low": text}
     for mode, size in needed.items():
-        assert choose_offload(folder, "cuda", None, "auto", int(1.2 * size) + 1) == mode
+        assert choose_offload(folder, sizes, "cuda", None, "auto", int(1.2 * size) + 1) == mode
         with pytest.raises(DistokError, match=r"takes about .* or --offload auto"):
-            choose_offload(folder, "cuda", None, mode, size)
+            choose_offload(folder, sizes, "cuda", None, mode, size)
     with pytest.raises(DistokError, match="offload 'low' moves weights between a GPU and memory, and the device is cpu"):
         open_backend(folder, offload="low")
     with pytest.raises(DistokError, match="offload is 'some'; choose one of auto, fast, balanced, low"):

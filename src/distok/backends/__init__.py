@@ -37,7 +37,7 @@ def open_backend(
         raise DistokError(f"{folder} is a {family}, which is not supported; supported families: {', '.join(FAMILIES)}")
     cls = family_class(family)
     loading.check_parts(folder)
-    mode = loading.choose_offload(folder, device, dtype, offload)
+    mode = loading.choose_offload(folder, cls.weight_bytes(folder, family, dtype), device, dtype, offload)
     pipe = cls.load(folder, family, dtype)
     for tokenizer, encoder in cls.vocabularies(pipe):
         loading.check_vocabulary(folder, tokenizer, encoder)

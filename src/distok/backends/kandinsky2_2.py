@@ -14,7 +14,7 @@ from torch import Tensor
 from distok.backends.base import Condition, RenderDefaults
 from distok.backends.encoder import ClipEncoder, TextEncoder
 from distok.backends.kandinsky_prior import prior_condition, sample_prior, zero_embedding
-from distok.backends.loading import check_parts, load_pipeline
+from distok.backends.loading import check_parts, load_pipeline, weight_bytes
 from distok.backends.pipeline import DiffusersBackend, on_step
 from distok.errors import DistokError
 
@@ -44,6 +44,14 @@ class KandinskyV22Backend(DiffusersBackend):
         prior = load_pipeline(prior_folder, cls.prior_class, dtype)
         parts = {f"prior_{name}": part for name, part in prior.components.items()}
         return getattr(diffusers, cls.family)(**decoder.components, **parts)
+
+    @classmethod
+    def weight_bytes(cls, folder: Path, family: str, dtype: torch.dtype | None) -> dict[str, int]:
+        """Those of the prior beside a decoder too, under the names that they have in the combined pipeline."""
+        sizes = super().weight_bytes(folder, family, dtype)
+        if family != cls.family:
+            sizes |= {f"prior_{name}": size for name, size in weight_bytes(find_prior(folder), dtype).items()}
+        return sizes
 
     @classmethod
     def vocabularies(cls, pipe: Any) -> list[tuple[Any, Any]]:

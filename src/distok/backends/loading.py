@@ -1,6 +1,7 @@
 """From a checkpoint's folder to a pipeline: check its parts, see whether it fits, load it without a network."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -85,12 +86,16 @@ def free_bytes(device: str) -> int:
         return 1 << 62  # a system that does not say: try
 
 
-def choose_offload(folder: Path, device: str, dtype: torch.dtype | None, offload: str = "auto", free: int | None = None) -> str:
+def choose_offload(
+    folder: Path, sizes: Mapping[str, int], device: str, dtype: torch.dtype | None, offload: str = "auto", free: int | None = None
+) -> str:
     """Which of "fast" (all weights on the device), "balanced" (a part at a time) and "low" (a layer at a time) to load with.
 
     The text encoders are on the device in every mode; see :mod:`distok.backends.offload`.
 
     Args:
+        folder: of the checkpoint, for messages.
+        sizes: bytes of each part's weights as ``dtype``.
         offload: one of these, or "auto": the first that the memory estimate allows.
         free: bytes free on the device; measured if None.
 
@@ -102,7 +107,6 @@ def choose_offload(folder: Path, device: str, dtype: torch.dtype | None, offload
     gpu = torch.device(device).type != "cpu"
     if offload in ("balanced", "low") and not gpu:
         raise DistokError(f"offload {offload!r} moves weights between a GPU and memory, and the device is {device}; leave it out")
-    sizes = weight_bytes(folder, dtype)
     free = free_bytes(device) if free is None else free
     needed = dict.fromkeys(("fast", "balanced", "low"), 0)
     for mode in needed:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from distok.backends.base import Backend, Condition, RenderDefaults
 from distok.backends.encoder import TextEncoder, update
-from distok.backends.loading import load_pipeline
+from distok.backends.loading import load_pipeline, weight_bytes
 from distok.errors import DistokError
 
 BATCH = 16  # pictures denoised together; bounds memory and changes no picture
@@ -49,6 +49,11 @@ class DiffusersBackend(Backend):
     def load(cls, folder: Path, family: str, dtype: torch.dtype | None) -> Any:
         """Load the pipeline of a folder whose ``model_index.json`` says ``family``, into main memory."""
         return load_pipeline(folder, family, dtype)
+
+    @classmethod
+    def weight_bytes(cls, folder: Path, family: str, dtype: torch.dtype | None) -> dict[str, int]:
+        """Bytes that the weights of each part take once :meth:`load` has loaded them; nothing is loaded."""
+        return weight_bytes(folder, dtype)
 
     @classmethod
     def extras(cls, folder: Path, pipe: Any) -> dict[str, Any]:

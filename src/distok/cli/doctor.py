@@ -90,10 +90,39 @@ def _parts(backend: str, device: str) -> dict[str, Any]:
 
     check_device(device)
     folder = pretrained.local_folder(backend, "model_index.json", "diffusers pipeline")
-    index = pretrained.read_json(folder / "model_index.json")
-    family = str(index.get("_class_name"))
+    family = str(pretrained.read_json(folder / "model_index.json").get("_class_name"))
+    homes, problems = {"": folder}, []
+    if family not in FAMILIES and family not in DECODERS:
+        problems.append(f"{family} is not supported; see 'distok backends'")
+    if family in DECODERS:
+        from distok.backends.kandinsky2_2 import find_prior
+
+        try:
+            homes["prior_"] = find_prior(folder)
+        except DistokError as error:
+            problems.append(str(error))
+    parts, whole = {}, []
+    for prefix, home in homes.items():
+        found = _found(home)
+        parts |= {prefix + name: part for name, part in found.items()}
+        whole += [(home, name) for name, part in found.items() if not part["problem"]]
+    problems = [part["problem"] for part in parts.values() if part["problem"]] + problems
+    needs = {}
+    for dtype in DTYPES:
+        sizes = [loading.weight_bytes(home, getattr(torch, dtype), only=name).get(name, 0) for home, name in whole]
+        needs[dtype] = int(sum(sizes) * loading.HEADROOM)
+    free = loading.free_bytes(device)
+    return {"path": str(folder), "family": family, "parts": parts, "needs": needs, "free": free, "problems": problems}
+
+
+def _found(folder: Path) -> dict[str, Any]:
+    """Each part that the folder's ``model_index.json`` names: its class, the bytes of its weights, and what is wrong with it."""
+    from distok import pretrained
+    from distok.backends import loading
+    from distok.errors import DistokError
+
     parts: dict[str, Any] = {}
-    for name, kind in index.items():
+    for name, kind in pretrained.read_json(folder / "model_index.json").items():
         if isinstance(kind, list) and any(kind):
             try:
                 loading.check_part(folder, name)
@@ -102,23 +131,7 @@ def _parts(backend: str, device: str) -> dict[str, Any]:
                 problem = str(error)
             weight = 0 if problem else loading.weight_bytes(folder, only=name).get(name, 0)
             parts[name] = {"class": str(kind[-1]), "bytes": weight, "problem": problem}
-    problems = [part["problem"] for part in parts.values() if part["problem"]]
-    if family not in FAMILIES and family not in DECODERS:
-        problems.append(f"{family} is not supported; see 'distok backends'")
-    if family in DECODERS:
-        from distok.backends.kandinsky2_2 import find_prior
-
-        try:
-            find_prior(folder)
-        except DistokError as error:
-            problems.append(str(error))
-    whole = {name for name, part in parts.items() if not part["problem"]}
-    needs = {}
-    for dtype in DTYPES:
-        sizes = [loading.weight_bytes(folder, getattr(torch, dtype), only=name).get(name, 0) for name in whole]
-        needs[dtype] = int(sum(sizes) * loading.HEADROOM)
-    free = loading.free_bytes(device)
-    return {"path": str(folder), "family": family, "parts": parts, "needs": needs, "free": free, "problems": problems}
+    return parts
 
 
 def _packages() -> dict[str, str | None]:
