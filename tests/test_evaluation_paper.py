@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from distok import evaluation
+from distok.backends import open_backend
 from distok.distribution import Distribution, js
 from distok.errors import DistokError
 from distok.evaluation.cases import ARTIST, DISTOK, Case
@@ -264,6 +265,18 @@ class TestOrigin:
         monkeypatch.setattr(origin, "commit", lambda: "def")
         evaluation.run("fidelity", tmp_path, **parts, seeds=1, cases=2)
         assert stamps(tmp_path) != before, "other code is run again"
+
+    def test_another_guidance_scale_makes_other_pictures(self, tmp_path, pipeline_folder, model_file, labeler_folder):
+        parts = {"backend": pipeline_folder, "model": model_file, "labeler": labeler_folder, "methods": ["dominant"]}
+        own = open_backend(pipeline_folder).defaults.guidance_scale
+        readings = {}
+        for scale in (None, own, own + 20):
+            evaluation.run("fidelity", tmp_path / str(scale), **parts, seeds=1, cases=2, guidance_scale=scale)
+            readings[scale] = (tmp_path / str(scale) / "fidelity.csv").read_text()
+        assert readings[own] == readings[None]
+        assert readings[own + 20] != readings[None]
+        with pytest.raises(DistokError, match=r"guidance"):
+            evaluation.run("fidelity", tmp_path / "x", **parts, seeds=1, cases=2, guidance_scale=-1.0)
 
     def test_changed_files_and_broken_reports_are_never_taken_over(self, tmp_path, monkeypatch):
         from distok.evaluation import origin

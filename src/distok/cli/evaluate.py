@@ -34,6 +34,10 @@ def evaluate(
     evaluator: Annotated[Path | None, typer.Option("--evaluator", help="The independent evaluator's file.")] = None,
     bank: Annotated[Path | None, typer.Option("--bank", help="ablation: readings that were collected ahead of time.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="ablation, series: training steps.")] = None,
+    guidance_scale: Annotated[
+        float | None,
+        typer.Option("--guidance-scale", help="Of methods without one of their own; else the checkpoint's."),
+    ] = None,
     device: options.Device = "cpu",
     dtype: options.Dtype = "auto",
     offload: options.Offload = "auto",
@@ -58,7 +62,7 @@ def evaluate(
     with output.stages() as callback:
         tables = evaluation.run(
             suite, out, backend, model, labeler, evaluator, seeds, cases, bank, steps, device=device, callback=callback,
-            dtype=dtype, offload=offload, methods=named, preset=preset, scorers=scorers,
+            dtype=dtype, offload=offload, methods=named, preset=preset, scorers=scorers, guidance_scale=guidance_scale,
             command=shlex.join(["distok", *sys.argv[1:]]),
         )  # fmt: skip
     output.show_tables(table for suite_tables in tables.values() for table in suite_tables)

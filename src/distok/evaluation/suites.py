@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,7 @@ def run(
     methods: Sequence[str] | None = None,
     preset: str | None = None,
     scorers: Mapping[str, str | Path | None] | None = None,
+    guidance_scale: float | None = None,
     command: str = "",
 ) -> dict[str, tuple[Table, ...]]:
     """Run a suite, or a group of them ("all", "paper"), and write tables, figures and pictures into ``out``.
@@ -192,6 +193,7 @@ def run(
         methods: of the baselines, by name; all where a suite compares all.
         preset: of their settings; "menagerie" for the shipped backend, else "published".
         scorers: for the suite "methods", see :func:`distok.evaluation.methods.methods`.
+        guidance_scale: of every method that has none of its own, in place of the checkpoint's; not for the suite "world".
         command: what the report shall say that it was made with.
 
     Returns:
@@ -205,7 +207,7 @@ def run(
     preset = preset or ("menagerie" if backend is None else "published")
     asked = {"backend": backend, "model": model, "labeler": labeler, "evaluator": evaluator, "device": device, "dtype": dtype}
     asked |= {"offload": offload, "seeds": seeds, "cases": cases, "bank": bank, "steps": steps, "preset": preset}
-    asked |= {"methods": methods, "scorers": scorers}
+    asked |= {"methods": methods, "scorers": scorers, "guidance_scale": guidance_scale}
     tables: dict[str, tuple[Table, ...]] = {}
     if "world" in wanted and backend is None:
         from distok.evaluation.instrument import check_world
@@ -220,9 +222,9 @@ def run(
         if (held := origin.held(out)) is not None:
             tables[name] = held
             continue
-        bench = bench or open_bench(out, backend, model, labeler, evaluator, device, callback, dtype, offload)
+        bench = bench or open_bench(out, backend, model, labeler, evaluator, device, callback, dtype, offload, guidance_scale)
         given = {"--backend": backend, "--model": model, "--labeler": labeler, "--device": device}
-        given |= {"--dtype": dtype, "--offload": offload}
+        given |= {"--dtype": dtype, "--offload": offload, "--guidance-scale": guidance_scale}
         options = tuple(word for flag, value in given.items() if value is not None for word in (flag, str(value)))
         job = Job(
             out, seeds, cases, None if bank is None else Path(bank), steps,
@@ -244,6 +246,7 @@ def open_bench(
     callback: Report | None = None,
     dtype: str = "auto",
     offload: str = "auto",
+    guidance_scale: float | None = None,
 ) -> Bench:
     """Open all that a suite needs; see :func:`run`."""
     import distok
@@ -258,6 +261,8 @@ def open_bench(
 
         ruler = Evaluator.load(evaluator).to(device)
     creator = distok.open(backend, model, labeler, device, dtype=dtype, offload=offload)
+    if guidance_scale is not None:
+        creator.backend.defaults = replace(creator.backend.defaults, guidance_scale=guidance_scale)
     rulers = Rulers(creator.names, creator.labeler, ruler)
     darkroom = Darkroom(creator.backend, out / "pictures", callback)
     return Bench(creator.backend, creator.model, rulers, darkroom, creator.label)
