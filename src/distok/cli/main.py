@@ -64,7 +64,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our signs shows others, it does not stop us
-    gc.set_threshold(200_000, 20, 20)  # an import makes no garbage, and looking for it took a tenth of a cold start
+    gc.set_threshold(200_000, 20, 20)  # an import makes no garbage, and looking for it took a twelfth of a cold start
     try:
         status = app(standalone_mode=False, prog_name="distok")
         sys.stdout.flush()

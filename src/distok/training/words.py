@@ -1,6 +1,6 @@
 """What a run says to the text encoder: the prompts q_a, q_r and q_s of its losses, and their features.
 
-Shapes: f fusions, b prompts, d token width, e feature width.
+Shapes: f fusions, b prompts, m creative tokens in them, d token width, e feature width.
 """
 
 from collections.abc import Sequence
@@ -73,6 +73,6 @@ class Words:
 
 
 @torch.no_grad()
-def encode(backend: Backend, prompts: Sequence[str], tokens: Float[Tensor, "b d"] | None = None) -> Float[Tensor, "b e"]:
+def encode(backend: Backend, prompts: Sequence[str], tokens: Float[Tensor, "m d"] | None = None) -> Float[Tensor, "b e"]:
     """E(q) of any number of prompts, ``ENCODED`` a call."""
     return torch.cat([backend.encode(prompts[i : i + ENCODED], tokens) for i in range(0, len(prompts), ENCODED)])
