@@ -24,6 +24,7 @@ from distok.evaluation.cost import cost
 from distok.evaluation.latent_map import latent_map
 from distok.evaluation.methods import methods, said, set_measures
 from distok.evaluation.origin import Origin
+from distok.evaluation.refinement import refinement
 from distok.evaluation.report import Result, Table
 from distok.evaluation.sensitivity import sensitivity
 from distok.evaluation.series import fused, series
@@ -183,6 +184,36 @@ class TestSuites:
         distok = found[f"{own.steps * 2} steps"]["labeler"][DISTOK]
         assert row["DisTok minus it, kl"].mean == pytest.approx(distok["kl"].mean - row["kl"].mean)
         assert len({round(each["labeler"][DISTOK]["kl"].mean, 9) for each in found.values()}) > 1, "the settings act"
+
+    def test_a_refinement_is_priced_by_its_renders(self, bench, labeler, tmp_path):
+        from distok.baselines import baseline
+
+        result = refinement(bench, tmp_path, seeds=2, cases=3, marks=(1, 2, 4))
+        rows = [record for record in result.records if record["reader"] == "labeler" and record["method"] == DISTOK]
+        assert len(rows) == 3 * 3
+        by = {(record["case"], record["rounds"]): record for record in rows}
+        moved = 0
+        for case in bench.spread(3):
+            assert by[case.index, 1]["given"] == str(case.asked), "one round gives what was asked"
+            found = baseline("distok-refined", rounds=4).make(
+                bench.backend, labeler, case.asked, case.seeds(1), names=bench.names, model=bench.model
+            )
+            assert by[case.index, 4]["given"] == found.details["given"], "the search is the one that the method makes"
+            moved += by[case.index, 4]["given"] != str(case.asked)
+        assert moved, "or nothing was searched"
+        table = next(table for table in result.tables if table.title.endswith("labeler"))
+        assert [row[:3] for row in table.rows[:3]] == [(DISTOK, "1", "0"), (DISTOK, "2", "8"), (DISTOK, "4", "16")]
+        for rounds, row in result.figures["by reader"]["labeler"][DISTOK].items():
+            mean = np.mean([by[case.index, rounds]["kl"] for case in bench.spread(3)])
+            start = np.mean([by[case.index, 1]["kl"] for case in bench.spread(3)])
+            assert row["kl gained"].mean == pytest.approx(mean - start)
+        before = stamps(tmp_path)
+        refinement(bench, tmp_path, seeds=2, cases=3, marks=(1, 2, 4))
+        assert stamps(tmp_path) == before, "what was searched is not searched again"
+        with pytest.raises(DistokError, match="sentence refines nothing; choose distok-refined or weighting-refined"):
+            refinement(bench, tmp_path, seeds=1, cases=2, chosen=("sentence",))
+        with pytest.raises(DistokError, match="a refinement reads pictures as it goes; give a labeler"):
+            refinement(replace(bench, rulers=replace(bench.rulers, labeler=None)), tmp_path)
 
     def test_the_series_shows_one_run_at_three_moments(self, bench, tmp_path, monkeypatch):
         from distok.evaluation import series as module

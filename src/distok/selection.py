@@ -39,12 +39,21 @@ class Refined:
     """What a refinement found.
 
     Attributes:
-        given: the weights to give to the model so that it shows what was asked.
-        kl: KL(asked ‖ mean reading) of each round, in nats; the smallest is that of ``given``.
+        tried: the weights that each round gave to the model.
+        kl: KL(asked ‖ mean reading) of each round, in nats.
     """
 
-    given: Distribution
+    tried: tuple[Distribution, ...]
     kl: tuple[float, ...]
+
+    @property
+    def given(self) -> Distribution:
+        """The weights to give to the model so that it shows what was asked: those of the best round."""
+        return self.after(len(self.kl))
+
+    def after(self, rounds: int) -> Distribution:
+        """The same, had the search ended after so many rounds: a shorter search is the beginning of a longer one."""
+        return self.tried[self.kl.index(min(self.kl[:rounds]))]
 
 
 Look = Callable[[Distribution, Sequence[int]], Sequence[Distribution]]
@@ -69,15 +78,15 @@ def refine(asked: Distribution, look: Look, rounds: int, pictures: int, seed: in
     for name, value in (("rounds", rounds), ("pictures a round", pictures)):
         if not 1 <= value <= MOST:
             raise DistokError(f"cannot refine by {value} {name}; give a number from 1 to {MOST}")
-    given, tried = asked, []
+    given, tried, apart = asked, [], []
     for number in range(rounds):
         measured = mean(look(given, [seeds.derive(seed, "refine", number, i) for i in range(pictures)]))
-        tried.append((kl(asked, measured), given))
+        tried.append(given)
+        apart.append(kl(asked, measured))
         seen = measured.as_dict()
         moved = {}
         for name, weight in given.as_dict().items():
             ratio = ((asked.as_dict()[name] + FLOOR) / (seen.get(name, 0.0) + FLOOR)) ** POWER
             moved[name] = weight * min(max(ratio, 1 / STRIDE), STRIDE)
         given = Distribution.from_mapping(moved)
-    best = min(tried, key=lambda each: each[0])
-    return Refined(best[1], tuple(value for value, _ in tried))
+    return Refined(tuple(tried), tuple(apart))

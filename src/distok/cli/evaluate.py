@@ -13,7 +13,7 @@ def evaluate(
         str | None,
         typer.Argument(
             help="paper (every method and table), all (one model), or one of: world, fidelity, methods, cost, exploration, "
-            "surprise, sweep, reuse, map, series, sensitivity, ablation, speed.",
+            "surprise, sweep, reuse, map, series, sensitivity, refinement, ablation, speed.",
             show_default=False,
         ),
     ] = None,
