@@ -204,7 +204,7 @@ def test_a_refined_concept_is_that_of_the_best_round(creator):
     given = distok.Distribution.parse(refined.provenance["given"])
     assert set(given.names) == set(NAMES[:3])
     assert refined.z == pytest.approx(creator.concept(given).z, abs=1e-2), "given is printed with two digits"
-    assert refined.provenance["refined"] == "3 rounds of 2 pictures, seed 7"
+    assert refined.provenance["refined"] == "3 rounds of 2 previews, seed 7"
     assert steps[-1][0] == steps[-1][1]
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
     again = creator.refine(mix, rounds=3, pictures=2, seed=7)

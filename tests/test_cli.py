@@ -59,7 +59,7 @@ def test_create_refines_a_mix_and_keeps_how(distok_command, parts, tmp_path):
     record = json.loads(out)
     assert record["asked"] == pytest.approx({"pig": 0.55, "sheep": 0.25, "snake": 0.2})
     concept = distok.Concept.load(tmp_path / record["concept"])
-    assert concept.provenance["refined"] == "2 rounds of 4 pictures, seed 0"
+    assert concept.provenance["refined"] == "2 rounds of 8 previews, seed 0"
     assert set(distok.Distribution.parse(concept.provenance["given"]).names) == {"pig", "sheep", "snake"}
     assert distok_command("create", MIX, "-n", 1, "--steps", 1, "--json", *parts)[0] == 0, "without it, another folder"
 

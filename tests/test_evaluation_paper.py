@@ -202,7 +202,7 @@ class TestSuites:
             moved += by[case.index, 4]["given"] != str(case.asked)
         assert moved, "or nothing was searched"
         table = next(table for table in result.tables if table.title.endswith("labeler"))
-        assert [row[:3] for row in table.rows[:3]] == [(DISTOK, "1", "0"), (DISTOK, "2", "8"), (DISTOK, "4", "16")]
+        assert [row[:3] for row in table.rows[:3]] == [(DISTOK, "1", "0"), (DISTOK, "2", "16"), (DISTOK, "4", "32")]
         for rounds, row in result.figures["by reader"]["labeler"][DISTOK].items():
             mean = np.mean([by[case.index, rounds]["kl"] for case in bench.spread(3)])
             start = np.mean([by[case.index, 1]["kl"] for case in bench.spread(3)])
@@ -404,6 +404,8 @@ class TestSelection:
         assert len({seed for _, numbers in seen for seed in numbers}) == 18, "every picture has noise of its own"
         assert found.kl[0] > 0.05
         assert min(found.kl) < 0.005
+        assert found.after(1) == found.tried[0] == asked, "a shorter search is the beginning of a longer one"
+        assert found.after(3) == refine(asked, look, rounds=3, pictures=3).given
         square = {name: weight**2 for name, weight in found.given.as_dict().items()}
         shown = Distribution.from_mapping(square)
         assert [shown.as_dict()[name] for name in asked.names] == pytest.approx(asked.weights, abs=0.03)
@@ -411,6 +413,31 @@ class TestSelection:
         assert worse.given == asked, "the first of equals"
         with pytest.raises(DistokError, match="cannot refine by 65 pictures a round; give a number from 1 to 64"):
             refine(asked, look, rounds=1, pictures=65)
+
+    def test_every_round_starts_from_the_best_so_far(self):
+        asked = Distribution(("cat", "dog"), (0.5, 0.5))
+        shown = iter([0.8, 0.95, 0.6, 0.9, 0.9, 0.9, 0.9, 0.9])
+
+        def look(given, seeds):
+            share = next(shown)
+            return [Distribution(("cat", "dog"), (share, 1 - share))]
+
+        def odds(mix):
+            return mix.as_dict()["cat"] / mix.as_dict()["dog"]
+
+        found = refine(asked, look, rounds=8, pictures=1)
+        first, second = 0.52 / 0.82 * 0.22 / 0.52, 0.52 / 0.62 * 0.42 / 0.52  # of the asked to the measured odds, with the floor
+        assert odds(found.tried[1]) == pytest.approx(max(first, 1 / 9) ** 0.7, rel=1e-6)
+        assert odds(found.tried[2]) == pytest.approx(first**0.35, rel=1e-6), "again from the first round, by less"
+        assert found.given == found.tried[2]
+        for number, power in enumerate((0.7, 0.35, 1.0, 0.17, 0.7 * 0.8), 3):
+            assert odds(found.tried[number]) == pytest.approx(odds(found.tried[2]) * second**power, rel=1e-6)
+
+    @pytest.mark.parametrize(("steps", "preview"), [(50, 25), (12, 6), (8, 6), (6, 6), (4, 4), (1, 1)])
+    def test_a_preview_takes_half_of_the_steps_but_never_too_few(self, steps, preview):
+        from distok.selection import preview_steps
+
+        assert preview_steps(steps) == preview
 
     @pytest.mark.parametrize(("name", "plain"), [("distok-refined", "distok"), ("weighting-refined", "prompt-weighting")])
     def test_a_refined_method_draws_what_the_method_makes_of_its_best_round(self, bench, labeler, name, plain):

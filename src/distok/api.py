@@ -13,6 +13,7 @@ from distok.asking import PROMPT, Mix, Progress, as_distribution, check_count, c
 from distok.checkpoints import as_dtype, check_device, known_names, locate
 from distok.distribution import Distribution, js, kl, mean, sample_prior
 from distok.errors import DistokError
+from distok.selection import PREVIEWS, ROUNDS, preview_steps, refine
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from distok.concept import Concept, Recipe
     from distok.labelers import Labeler
     from distok.model import DisTok
-
-REFINE_PICTURES = 4  # drawn in each round of a refinement
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +88,8 @@ class Creator:
     def refine(
         self,
         mix: Mix,
-        rounds: int = 5,
-        pictures: int = REFINE_PICTURES,
+        rounds: int = ROUNDS,
+        pictures: int = PREVIEWS,
         prompt: str = PROMPT,
         seed: int = 0,
         any_words: bool = False,
@@ -99,24 +98,24 @@ class Creator:
     ) -> "Concept":
         """Make the token of a mix by the closed loop: ``rounds`` times draw ``pictures``, read them, and correct the weights.
 
-        The concept's distribution is what was asked; its latent is that of the weights whose pictures read closest, which
-        its provenance tells. See :func:`distok.selection.refine`.
+        They are previews, of :func:`distok.selection.preview_steps` denoising steps. The concept's distribution is what was
+        asked; its latent is that of the weights whose pictures read closest, which its provenance tells. See
+        :func:`distok.selection.refine`.
 
         Raises:
             DistokError: as :meth:`concept` and :meth:`render`; no labeler, or a number out of range.
         """
-        from distok.selection import refine
-
         asked, done = self.concept(mix, any_words), iter(range(rounds))
+        sketch = settings | {"steps": preview_steps(settings.get("steps") or self.backend.defaults.steps)}
 
         def look(given: Distribution, seeds: Sequence[int]) -> list[Distribution]:
             told = within(callback, next(done), 1, rounds)
-            drawn = self._render([self.concept(given, any_words)] * len(seeds), prompt, list(seeds), told, settings)
+            drawn = self._render([self.concept(given, any_words)] * len(seeds), prompt, list(seeds), told, sketch)
             return self.read(drawn, tuple(dict.fromkeys((*self.names, *given.names))))
 
         assert asked.distribution is not None
         found = refine(asked.distribution, look, rounds, pictures, seed)
-        told = {"refined": f"{rounds} rounds of {pictures} pictures, seed {seed}", "given": str(found.given)}
+        told = {"refined": f"{rounds} rounds of {pictures} previews, seed {seed}", "given": str(found.given)}
         better = self.concept(found.given, any_words)
         return replace(better, name=asked.name, distribution=asked.distribution, provenance=better.provenance | told)
 

@@ -12,7 +12,12 @@ from distok.errors import DistokError
 
 APART = 1000  # between the seeds of one picture's candidates: as many pictures as one call makes at most
 MOST = 64
-POWER = 0.7  # how far a weight follows the ratio of what was asked to what was measured: all of it overshoots
+ROUNDS = 5
+PREVIEWS = 8  # drawn in each round, at half of the steps: for the same time twice as many, which chooses better (docs/log.md)
+SKETCH = 6  # fewest denoising steps of a preview
+# How far a weight follows the ratio of what was asked to what was measured: the first try from a round's weights, the next, …
+POWERS = (0.7, 0.35, 1.0, 0.17)
+SHRINK = 0.8  # of all powers, once they have all been tried from the same weights
 FLOOR = 0.02  # added to both, so that a class that was not seen at all does not take everything
 STRIDE = 3.0  # a weight grows or shrinks by at most this in a round
 
@@ -59,11 +64,17 @@ class Refined:
 Look = Callable[[Distribution, Sequence[int]], Sequence[Distribution]]
 
 
-def refine(asked: Distribution, look: Look, rounds: int, pictures: int, seed: int = 0) -> Refined:
-    """Move the weights that the model is given until the readings show those that were asked; keep the best round's.
+def preview_steps(steps: int) -> int:
+    """Denoising steps of a picture that is drawn to be read and thrown away, where one that is kept takes ``steps``."""
+    return min(steps, max(SKETCH, steps // 2))
 
-    Round 0 gives what was asked. Every later one multiplies each weight by ((asked + floor) / (measured + floor)) ^ power, at
-    most by ``STRIDE`` either way. Every round has seeds of its own, so that no round wins by its noise twice.
+
+def refine(asked: Distribution, look: Look, rounds: int, pictures: int, seed: int = 0) -> Refined:
+    """Move the weights that the model is given until the readings show those that were asked.
+
+    Round 0 gives what was asked. Every later one starts from the best round so far and multiplies its weights by
+    ((asked + floor) / (measured + floor)) ^ power, at most by ``STRIDE`` either way; the power is another at each try from the
+    same round. Every round has seeds of its own, so that no round wins by its noise twice.
 
     Args:
         asked: the mix.
@@ -78,15 +89,20 @@ def refine(asked: Distribution, look: Look, rounds: int, pictures: int, seed: in
     for name, value in (("rounds", rounds), ("pictures a round", pictures)):
         if not 1 <= value <= MOST:
             raise DistokError(f"cannot refine by {value} {name}; give a number from 1 to {MOST}")
-    given, tried, apart = asked, [], []
+    tried, seen, apart, tries = [asked], [], [], [0] * rounds
     for number in range(rounds):
-        measured = mean(look(given, [seeds.derive(seed, "refine", number, i) for i in range(pictures)]))
-        tried.append(given)
-        apart.append(kl(asked, measured))
-        seen = measured.as_dict()
-        moved = {}
-        for name, weight in given.as_dict().items():
-            ratio = ((asked.as_dict()[name] + FLOOR) / (seen.get(name, 0.0) + FLOOR)) ** POWER
-            moved[name] = weight * min(max(ratio, 1 / STRIDE), STRIDE)
-        given = Distribution.from_mapping(moved)
-    return Refined(tuple(tried), tuple(apart))
+        seen.append(mean(look(tried[-1], [seeds.derive(seed, "refine", number, i) for i in range(pictures)])))
+        apart.append(kl(asked, seen[-1]))
+        best = apart.index(min(apart))
+        cycles, place = divmod(tries[best], len(POWERS))
+        tries[best] += 1
+        tried.append(_corrected(tried[best], asked, seen[best], POWERS[place] * SHRINK**cycles))
+    return Refined(tuple(tried[:rounds]), tuple(apart))
+
+
+def _corrected(given: Distribution, asked: Distribution, measured: Distribution, power: float) -> Distribution:
+    want, seen, moved = asked.as_dict(), measured.as_dict(), {}
+    for name, weight in given.as_dict().items():
+        ratio = ((want[name] + FLOOR) / (seen.get(name, 0.0) + FLOOR)) ** power
+        moved[name] = weight * min(max(ratio, 1 / STRIDE), STRIDE)
+    return Distribution.from_mapping(moved)

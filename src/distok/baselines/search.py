@@ -9,7 +9,7 @@ from distok.baselines.controls import NamesByWeight
 from distok.baselines.ours import Ours
 from distok.baselines.prompt_weighting import PromptWeighting
 from distok.distribution import Distribution
-from distok.selection import candidates, closest, refine
+from distok.selection import PREVIEWS, ROUNDS, candidates, closest, preview_steps, refine
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -86,11 +86,11 @@ class RefinedSettings(Settings):
 
     Attributes:
         rounds: mixes that are tried.
-        pictures: drawn of each.
+        pictures: previews drawn of each.
     """
 
-    rounds: int = 5
-    pictures: int = 4
+    rounds: int = ROUNDS
+    pictures: int = PREVIEWS
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -111,10 +111,11 @@ class Refined(Baseline):
 
     def prepare(self, ask: Ask) -> Ready:
         """What the method prepares for the best round's weights."""
-        method = self.of()
+        method, steps = self.of(), ask.options.get("steps") or ask.backend.defaults.steps
+        options = {**ask.options, "steps": preview_steps(steps)}
 
         def look(given: Distribution, seeds: Sequence[int]) -> list[Distribution]:
-            turn = replace(ask, mix=given, seeds=tuple(seeds), callback=None)
+            turn = replace(ask, mix=given, seeds=tuple(seeds), options=options, callback=None)
             pictures, _ = method.draw(turn, method.prepare(turn))
             return ask.reader().read(pictures, ask.names)
 

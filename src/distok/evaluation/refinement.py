@@ -22,8 +22,9 @@ from distok.evaluation.statistics import Interval, bootstrap
 LOOPS = ("distok-refined", "weighting-refined")
 MARKS = (1, 2, 3, 5, 8)  # rounds; a single one gives what was asked
 NOTE = (
-    "Renders of the search, once a concept, before any picture that is kept; one round changes nothing and needs none. Paired by "
-    "case; an interval that does not hold 0 is a difference. The labeler chose the weights, so its own reading flatters."
+    "Previews, drawn in half of the steps: of the search, once a concept, before any picture that is kept; one round changes "
+    "nothing and needs none. Paired by case; an interval that does not hold 0 is a difference. The labeler chose the weights, so "
+    "its own reading flatters."
 )
 
 
@@ -53,13 +54,15 @@ def refinement(
     """
     if bench.rulers.labeler is None:
         raise DistokError("a refinement reads pictures as it goes; give a labeler")
-    asked, contest, records, told = bench.spread(cases), Contest(bench, folder, preset), [], bench.darkroom.tell
+    asked, records, told = bench.spread(cases), [], bench.darkroom.tell
+    contest = Contest(bench, folder, preset)
+    sketches = Contest(bench, folder, preset, {"steps": selection.preview_steps(bench.backend.defaults.steps)})
     for name in chosen:
         loop = _loop(contest, name)
         searches = []
         for done, case in enumerate(asked):
             told(f"refinement: {loop.title}", done, len(asked))
-            searches.append(_search(contest, loop, case, seeds, marks))
+            searches.append(_search(contest, sketches, loop, case, seeds, marks))
         told(f"refinement: {loop.title}", len(asked), len(asked))
         for place, rounds in enumerate(marks):
             shown = [search.items[place] for search in searches]
@@ -80,11 +83,11 @@ def _loop(contest: Contest, name: str) -> Refined:
     return loop
 
 
-def _search(contest: Contest, loop: Refined, case: Case, count: int, marks: Sequence[int]) -> Search:
+def _search(contest: Contest, sketches: Contest, loop: Refined, case: Case, count: int, marks: Sequence[int]) -> Search:
     plain, names = contest.method(loop.of.name), contest.bench.names
 
     def look(given: Distribution, numbers: Sequence[int]) -> list[Distribution]:
-        shares = contest.item(plain, replace(case, asked=given), numbers).readings["labeler"]
+        shares = sketches.item(plain, replace(case, asked=given), numbers).readings["labeler"]
         return [Distribution.from_vector(names, row) for row in shares]
 
     found = selection.refine(case.asked, look, max(marks), loop.settings.pictures)
@@ -112,7 +115,7 @@ def _table(figures: dict[str, dict[int, dict[str, Interval]]], who: str, titles:
     rows = []
     for title, by_rounds in figures.items():
         for rounds, row in by_rounds.items():
-            renders = 0 if rounds == 1 else rounds * titles[title]
-            rows.append((title, str(rounds), str(renders), *(str(row[key]) for key in ("kl", "kl gained", "js", "js gained"))))
-    heads = ("method", "rounds", "renders", "KL ↓", "minus plain", "JS ↓", "minus plain")
+            previews = 0 if rounds == 1 else rounds * titles[title]
+            rows.append((title, str(rounds), str(previews), *(str(row[key]) for key in ("kl", "kl gained", "js", "js gained"))))
+    heads = ("method", "rounds", "previews", "KL ↓", "minus plain", "JS ↓", "minus plain")
     return Table(f"The closed loop, by the {who}", heads, tuple(rows), NOTE)
