@@ -212,6 +212,8 @@ def test_a_refined_concept_is_that_of_the_best_round(creator):
     assert creator.refine(mix, rounds=1, pictures=1).z == plain.z, "the first round is what was asked"
     with pytest.raises(DistokError, match="cannot refine by 0 rounds; give a number from 1 to 64"):
         creator.refine(mix, rounds=0)
+    with pytest.raises(DistokError, match="steps"):
+        creator.refine(mix, rounds=1, steps=0)
     with pytest.raises(DistokError, match="this creator has no labeler"):
         replace(creator, labeler=None).refine(mix)
 

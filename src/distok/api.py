@@ -106,7 +106,8 @@ class Creator:
             DistokError: as :meth:`concept` and :meth:`render`; no labeler, or a number out of range.
         """
         asked, done = self.concept(mix, any_words), iter(range(rounds))
-        sketch = settings | {"steps": preview_steps(settings.get("steps") or self.backend.defaults.steps)}
+        steps = settings.get("steps")
+        sketch = settings | {"steps": preview_steps(self.backend.defaults.steps if steps is None else steps)}
 
         def look(given: Distribution, seeds: Sequence[int]) -> list[Distribution]:
             told = within(callback, next(done), 1, rounds)

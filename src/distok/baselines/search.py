@@ -111,7 +111,7 @@ class Refined(Baseline):
 
     def prepare(self, ask: Ask) -> Ready:
         """What the method prepares for the best round's weights."""
-        method, steps = self.of(), ask.options.get("steps") or ask.backend.defaults.steps
+        method, steps = self.of(), ask.options.get("steps", ask.backend.defaults.steps)
         options = {**ask.options, "steps": preview_steps(steps)}
 
         def look(given: Distribution, seeds: Sequence[int]) -> list[Distribution]:

@@ -1,7 +1,4 @@
-"""The closed loop by its price: how much KL for how many renders, for DisTok and for prompt weighting.
-
-Shapes: c cases.
-"""
+"""The closed loop by its price: how much KL for how many renders, for DisTok and for prompt weighting."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
