@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distok.backends.prompts import PROMPT
+from distok import seeds as randomness
+from distok.backends.prompts import PROMPT, named
 from distok.baselines import baseline
 from distok.distribution import PRIORS, Distribution
 from distok.errors import DistokError
 from distok.evaluation.cases import DISTOK, Bench, Case
 from distok.evaluation.contest import Contest, Item, show
-from distok.evaluation.exploration import exploration_table, judge
+from distok.evaluation.exploration import SINGLES, exploration_table, judge
 from distok.evaluation.pictures import Shot
 from distok.evaluation.report import Result, grid
 
@@ -26,12 +27,14 @@ def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menager
 
     Its concepts differ in the seed of their search, as in its paper; a random latent is a concept of DisTok. Each concept is
     drawn twice: from noise of its own, and from the same noise as all others. A vague concept looks different in every noise;
-    in the same noise only what the concepts themselves differ in is left.
+    in the same noise only what the concepts themselves differ in is left. As many different species say how far the scale goes.
     """
     contest = Contest(bench, folder, preset)
     items = _searched(bench, contest, count, preset)
     title = baseline(RIVAL, preset).title
     tokens = bench.random_tokens(PRIORS[0], count)
+    order = randomness.rng(0, "surprise", "species").permutation(len(bench.names))
+    species = [named(bench.names[order[i % len(order)]]) for i in range(count)]
     figures: dict[str, Any] = {}
     rows = {}
     for place, (noise, seeds) in enumerate((("own noise", range(count)), ("the same noise", [COMMON] * count))):
@@ -41,7 +44,9 @@ def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menager
             raise DistokError(
                 f"pictures of {RIVAL} are gone from {folder / 'items'}; delete what is left of it there and run again"
             )
-        for method, pictures in ((DISTOK, bench.darkroom.develop("surprise: DisTok", shots)), (title, theirs)):
+        known = [Shot(prompt, seed) for prompt, seed in zip(species, seeds, strict=True)]
+        ours, scale = bench.darkroom.develop("surprise: DisTok", shots), bench.darkroom.develop(f"surprise: {SINGLES}", known)
+        for method, pictures in ((DISTOK, ours), (title, theirs), (SINGLES, scale)):
             rows[f"{method}, {noise}"] = pictures[:10]
             figures[f"{method}, {noise}"] = judge(bench, pictures)
     ratios = {
@@ -50,6 +55,7 @@ def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menager
     }
     told = " and ".join(f"{ratio:.2f} in {noise}" for noise, ratio in ratios.items())
     note = f"{count} concepts each, one picture a concept and noise; Vendi score of DisTok over that of ConceptLab: {told}."
+    note += f" {SINGLES.capitalize()}: the known classes themselves, each at most once while there are enough."
     table = exploration_table("Open-ended exploration", figures, "method", note)
     page = grid(rows, [""] * min(10, count))
     return Result("surprise", {"methods": figures, "ratios": ratios}, (table,), (), {"surprise.png": page})
