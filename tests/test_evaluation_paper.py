@@ -282,10 +282,11 @@ class TestOrigin:
         from distok.evaluation import origin
 
         monkeypatch.setattr(origin, "commit", lambda: "abc")
-        parts = {"backend": pipeline_folder, "model": model_file, "labeler": labeler_folder, "methods": ["dominant"]}
-        first = evaluation.run("fidelity", tmp_path, **parts, seeds=1, cases=2, command="distok evaluate fidelity")
+        setup = evaluation.Setup(pipeline_folder, model_file, labeler_folder)
+        job = evaluation.Job(tmp_path, setup, seeds=1, cases=2, methods=("dominant",))
+        first = evaluation.run("fidelity", job, "distok evaluate fidelity")
         before = stamps(tmp_path)
-        again = evaluation.run("fidelity", tmp_path, **parts, seeds=1, cases=2, command="typed otherwise")
+        again = evaluation.run("fidelity", job, "typed otherwise")
         assert again == first
         assert stamps(tmp_path) == before
         stored = json.loads((tmp_path / "fidelity.json").read_text())["origin"]
@@ -293,20 +294,22 @@ class TestOrigin:
         assert stored["versions"]["torch"] == torch.__version__
         assert "Made by: distok evaluate fidelity; commit abc; seeds 1, cases 2;" in (tmp_path / "report.html").read_text()
         monkeypatch.setattr(origin, "commit", lambda: "def")
-        evaluation.run("fidelity", tmp_path, **parts, seeds=1, cases=2)
+        evaluation.run("fidelity", job)
         assert stamps(tmp_path) != before, "other code is run again"
 
     def test_another_guidance_scale_makes_other_pictures(self, tmp_path, pipeline_folder, model_file, labeler_folder):
-        parts = {"backend": pipeline_folder, "model": model_file, "labeler": labeler_folder, "methods": ["dominant"]}
+        setup = evaluation.Setup(pipeline_folder, model_file, labeler_folder)
+        job = evaluation.Job(tmp_path, setup, seeds=1, cases=2, methods=("dominant",))
         own = open_backend(pipeline_folder).defaults.guidance_scale
         readings = {}
         for scale in (None, own, own + 20):
-            evaluation.run("fidelity", tmp_path / str(scale), **parts, seeds=1, cases=2, guidance_scale=scale)
-            readings[scale] = (tmp_path / str(scale) / "fidelity.csv").read_text()
+            out = tmp_path / str(scale)
+            evaluation.run("fidelity", replace(job, out=out, setup=replace(setup, guidance_scale=scale)))
+            readings[scale] = (out / "fidelity.csv").read_text()
         assert readings[own] == readings[None]
         assert readings[own + 20] != readings[None]
         with pytest.raises(DistokError, match=r"guidance"):
-            evaluation.run("fidelity", tmp_path / "x", **parts, seeds=1, cases=2, guidance_scale=-1.0)
+            evaluation.run("fidelity", replace(job, out=tmp_path / "x", setup=replace(setup, guidance_scale=-1.0)))
 
     def test_changed_files_and_broken_reports_are_never_taken_over(self, tmp_path, monkeypatch):
         from distok.evaluation import origin

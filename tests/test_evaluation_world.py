@@ -1,6 +1,7 @@
 """The check of a world, speed, and suites by name."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -72,33 +73,43 @@ def test_speed_times_pictures_and_commands(bench, pipeline_folder, model_file, l
 
 
 def test_a_suite_by_name_resumes_and_reports(pipeline_folder, model_file, labeler_folder, tmp_path):
-    parts = {"backend": pipeline_folder, "model": model_file, "labeler": labeler_folder}
+    setup = evaluation.Setup(pipeline_folder, model_file, labeler_folder)
     told = []
-    tables = evaluation.run("fidelity", tmp_path, **parts, seeds=1, cases=2, callback=lambda *report: told.append(report))
+    job = evaluation.Job(tmp_path, setup, seeds=1, cases=2, callback=lambda *report: told.append(report))
+    tables = evaluation.run("fidelity", job)
     assert tables["fidelity"][0].title == "Fidelity by the labeler"
     assert ("fidelity: DisTok", 2, 2) in told
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png") if "items" in path.parts}
-    evaluation.run("fidelity", tmp_path, **parts, seeds=2, cases=2, callback=lambda *report: told.append(report))
+    evaluation.run("fidelity", replace(job, seeds=2))
     again = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png") if "items" in path.parts}
     assert {path: again[path] for path in made} == made, "what was there is not made again"
     assert len(again) == 2 * len(made)
 
 
 @pytest.mark.parametrize(
-    ("changes", "text"),
+    ("suite", "changes", "text"),
     [
-        ({"suite": "fidelty"}, "did you mean 'fidelity'"),
-        ({"suite": "x"}, "choose world, fidelity, methods"),
-        ({"methods": ["basss"]}, "no baseline 'basss'; did you mean 'bass'"),
-        ({"seeds": 0}, "seeds is 0; ask for 1 to 50"),
-        ({"cases": 1}, "an interval needs at least 2"),
-        ({"steps": 0}, "train for at least 1"),
-        ({"suite": "world", "backend": "x"}, "measures the Menagerie alone"),
+        ("fidelty", {}, "did you mean 'fidelity'"),
+        ("x", {}, "choose world, fidelity, methods"),
+        ("fidelity", {"methods": ("basss",)}, "no baseline 'basss'; did you mean 'bass'"),
+        ("fidelity", {"seeds": 0}, "seeds is 0; ask for 1 to 50"),
+        ("fidelity", {"seeds": 51}, "seeds is 51; ask for 1 to 50"),
+        ("fidelity", {"cases": 1}, "an interval needs at least 2"),
+        ("fidelity", {"steps": 0}, "train for at least 1"),
+        ("world", {"setup": evaluation.Setup("x")}, "measures the Menagerie alone"),
     ],
 )
-def test_what_cannot_be_run_is_refused_with_one_line(changes, text, tmp_path):
+def test_what_cannot_be_run_is_refused_with_one_line(suite, changes, text, tmp_path):
     with pytest.raises(DistokError, match=text):
-        evaluation.run(**{"suite": "fidelity", "out": tmp_path, **changes})
+        evaluation.run(suite, evaluation.Job(tmp_path, **changes))
+
+
+def test_a_setup_reaches_distok_create_as_flags():
+    setup = evaluation.Setup("here", guidance_scale=7.5, evaluator="judge.safetensors")
+    flags = setup.flags()
+    assert dict(zip(flags[::2], flags[1::2], strict=True)) == {
+        "--backend": "here", "--device": "cpu", "--dtype": "auto", "--offload": "auto", "--guidance-scale": "7.5",
+    }  # fmt: skip
 
 
 def test_the_command_line_shows_the_tables(capsys, monkeypatch, pipeline_folder, model_file, labeler_folder, tmp_path):

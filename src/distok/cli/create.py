@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from distok.concept import Concept, Recipe
 
 EXAMPLE = '"pig=0.55, sheep=0.25, snake=0.2"'
+BestOf = Annotated[int, typer.Option("--best-of", help="Draw each picture so many times and keep the one closest to the mix.")]
+Refine = Annotated[
+    int, typer.Option("--refine", min=0, help="Draw, read and correct the weights so many times; the best round's token is kept.")
+]
 
 
 def create(
@@ -27,13 +31,8 @@ def create(
     guidance_scale: options.GuidanceScale = None,
     size: options.Size = None,
     negative_prompt: options.NegativePrompt = None,
-    best_of: Annotated[
-        int, typer.Option("--best-of", help="Draw each picture so many times and keep the one closest to the mix.")
-    ] = 1,
-    refine: Annotated[
-        int,
-        typer.Option("--refine", min=0, help="Draw, read and correct the weights so many times; the best round's token is kept."),
-    ] = 0,
+    best_of: BestOf = 1,
+    refine: Refine = 0,
     backend: options.Backend = None,
     model: options.Model = None,
     labeler: options.Labeler = None,

@@ -57,13 +57,11 @@ def evaluate(
         return
     if suite is None or out is None:
         raise DistokError("say what to measure and where to write it, as in: distok evaluate fidelity --out report")
-    named = None if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
+    named = None if methods is None else tuple(name.strip() for name in methods.split(",") if name.strip())
     scorers = None if not scorer else {kind: path or None for kind, _, path in (each.partition("=") for each in scorer)}
+    setup = evaluation.Setup(backend, model, labeler, evaluator, device, dtype, offload, guidance_scale)
     with output.stages() as callback:
-        tables = evaluation.run(
-            suite, out, backend, model, labeler, evaluator, seeds, cases, bank, steps, device=device, callback=callback,
-            dtype=dtype, offload=offload, methods=named, preset=preset, scorers=scorers, guidance_scale=guidance_scale,
-            command=shlex.join(["distok", *sys.argv[1:]]),
-        )  # fmt: skip
+        job = evaluation.Job(out, setup, seeds, cases, bank, steps, named, preset, scorers, callback)
+        tables = evaluation.run(suite, job, shlex.join(["distok", *sys.argv[1:]]))
     output.show_tables(table for suite_tables in tables.values() for table in suite_tables)
     output.show(f"report: {output.bold(out / 'report.html')}")

@@ -7,11 +7,15 @@ if TYPE_CHECKING:
     from distok.evaluation.ablation import run_ablation
     from distok.evaluation.bars import BARS
     from distok.evaluation.instrument import check_world
+    from distok.evaluation.job import Job, Setup
     from distok.evaluation.suites import SUITES, run
 
-__all__ = ["BARS", "SUITES", "check_world", "run", "run_ablation"]
+__all__ = ["BARS", "SUITES", "Job", "Setup", "check_world", "run", "run_ablation"]
 
-_HOME = {"BARS": "bars", "SUITES": "suites", "check_world": "instrument", "run": "suites", "run_ablation": "ablation"}
+_HOME = {
+    "BARS": "bars", "SUITES": "suites", "Job": "job", "Setup": "job", "check_world": "instrument", "run": "suites",
+    "run_ablation": "ablation",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,123 @@
+"""What a report is asked for: what is measured and with what (a setup), how much of it and where to (a job)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distok.baselines import baseline_class
+from distok.errors import DistokError
+from distok.evaluation.cases import STRIDE, Bench
+from distok.evaluation.pictures import Darkroom, Report
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is measured, and by whom.
+
+    Attributes:
+        backend, model, labeler, device, dtype, offload: as in :func:`distok.open`.
+        evaluator: the file of the independent evaluator; the shipped one for the shipped backend, none for others.
+        guidance_scale: of every method that has none of its own, in place of the checkpoint's; not for the suite "world".
+    """
+
+    backend: str | Path | None = None
+    model: str | Path | None = None
+    labeler: str | Path | None = None
+    evaluator: str | Path | None = None
+    device: str = "cpu"
+    dtype: str = "auto"
+    offload: str = "auto"
+    guidance_scale: float | None = None
+
+    def open(self, out: Path, callback: Report | None = None) -> Bench:
+        """Load all of it; pictures are kept in ``out``.
+
+        Raises:
+            DistokError: something cannot be loaded, or does not fit together.
+        """
+        import distok
+        from distok.checkpoints import shipped
+        from distok.evaluation.readings import Rulers
+
+        evaluator, ruler = self.evaluator, None
+        if evaluator is None and self.backend is None:
+            evaluator = shipped("evaluator.safetensors")
+        if evaluator is not None:
+            from distok.menagerie.evaluator import Evaluator
+
+            ruler = Evaluator.load(evaluator).to(self.device)
+        creator = distok.open(self.backend, self.model, self.labeler, self.device, dtype=self.dtype, offload=self.offload)
+        if self.guidance_scale is not None:
+            creator.backend.defaults = replace(creator.backend.defaults, guidance_scale=self.guidance_scale)
+        rulers = Rulers(creator.names, creator.labeler, ruler)
+        return Bench(creator.backend, creator.model, rulers, Darkroom(creator.backend, out / "pictures", callback), creator.label)
+
+    def flags(self) -> tuple[str, ...]:
+        """The same for ``distok create``."""
+        words: list[str] = []
+        for name, value in asdict(self).items():
+            if value is not None and name != "evaluator":
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        return tuple(words)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A report.
+
+    Attributes:
+        out: its folder.
+        setup: what is measured.
+        seeds: pictures a case, 1 … 50.
+        cases: how many of the evaluation cases, spread evenly, at least 2; None for all.
+        bank: for the ablation, readings collected ahead of time; without it some are collected first.
+        steps: for the ablation and the series, training steps in place of their own.
+        methods: of the baselines, by name; all where a suite compares all.
+        preset: of their settings; if None "menagerie" for the shipped backend, else "published".
+        scorers: for the suite "methods", see :func:`distok.evaluation.methods.methods`.
+        callback: told (stage, done, total).
+
+    Raises:
+        DistokError: a number out of range, or an unknown method.
+    """
+
+    out: Path
+    setup: Setup = Setup()
+    seeds: int = 10
+    cases: int | None = None
+    bank: Path | None = None
+    steps: int | None = None
+    methods: tuple[str, ...] | None = None
+    preset: str | None = None
+    scorers: Mapping[str, str | Path | None] | None = None
+    callback: Report | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 1 <= self.seeds <= STRIDE // 2:
+            raise DistokError(f"seeds is {self.seeds}; ask for 1 to {STRIDE // 2} pictures a case")
+        if self.cases is not None and self.cases < 2:
+            raise DistokError(f"cases is {self.cases}; an interval needs at least 2")
+        if self.steps is not None and self.steps < 1:
+            raise DistokError(f"steps is {self.steps}; train for at least 1")
+        for name in self.methods or ():
+            baseline_class(name)
+
+    @property
+    def baselines(self) -> str:
+        """The preset of the methods' settings."""
+        return self.preset or ("menagerie" if self.setup.backend is None else "published")
+
+    def asked(self) -> dict[str, Any]:
+        """Every argument that decides the figures."""
+        own = ("seeds", "cases", "bank", "steps", "methods", "scorers")
+        return asdict(self.setup) | {name: getattr(self, name) for name in own} | {"preset": self.baselines}
+
+    def given(self, **names: str) -> dict[str, Any]:
+        """What the person chose of this job, under the names that a suite has for it."""
+        return {name: value for name, mine in names.items() if (value := getattr(self, mine)) is not None}
+
+    def few(self, divisor: int) -> int:
+        """``seeds`` divided, at least 1."""
+        return max(1, self.seeds // divisor)
