@@ -104,14 +104,6 @@ def test_what_cannot_be_run_is_refused_with_one_line(suite, changes, text, tmp_p
         evaluation.run(suite, evaluation.Job(tmp_path, **changes))
 
 
-def test_a_setup_reaches_distok_create_as_flags():
-    setup = evaluation.Setup("here", guidance_scale=7.5, evaluator="judge.safetensors")
-    flags = setup.flags()
-    assert dict(zip(flags[::2], flags[1::2], strict=True)) == {
-        "--backend": "here", "--device": "cpu", "--dtype": "auto", "--offload": "auto", "--guidance-scale": "7.5",
-    }  # fmt: skip
-
-
 def test_the_command_line_shows_the_tables(capsys, monkeypatch, pipeline_folder, model_file, labeler_folder, tmp_path):
     call = CommandLine(capsys, monkeypatch)
     parts = ("--backend", pipeline_folder, "--model", model_file, "--labeler", labeler_folder)

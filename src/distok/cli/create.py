@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 EXAMPLE = '"pig=0.55, sheep=0.25, snake=0.2"'
 BestOf = Annotated[int, typer.Option("--best-of", help="Draw each picture so many times and keep the one closest to the mix.")]
 Refine = Annotated[
-    int, typer.Option("--refine", min=0, help="Draw, read and correct the weights so many times; the best round's token is kept.")
+    int,
+    typer.Option(
+        "--refine",
+        min=0,
+        help="So many rounds of drawing, reading and corrected weights, from 2; the best round's token is kept.",
+    ),
 ]
 
 
@@ -90,6 +95,8 @@ def _check_refine(rounds: int, mix: str | None) -> None:
 
     if rounds and mix is None:
         raise DistokError("--refine corrects the weights of a mix; give a mix, or leave it out")
+    if rounds == 1:
+        raise DistokError("--refine 1 corrects nothing: its one round gives the weights that were asked; give 2 or more")
 
 
 def _refined(creator: "Creator", mix: str, rounds: int, how: dict[str, Any]) -> "Concept":

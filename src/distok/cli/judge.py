@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from distok.judge.asking import Desk, Question
     from distok.judge.cache import Cache
     from distok.judge.findings import Findings
-    from distok.judge.redescribe import Captioner
+    from distok.judge.redescription import Captioner
     from distok.judge.settings import Endpoint
 
 app = typer.Typer(
@@ -182,7 +182,7 @@ def redescribe(
     from distok.cli import output
     from distok.concept import load_picture
     from distok.errors import DistokError
-    from distok.judge import redescribe as test
+    from distok.judge import redescription as test
     from distok.judge.items import read_items
 
     if captioner is not None and (asking.base_url or asking.dry_run or asking.retry_missing or asking.limit is not None):

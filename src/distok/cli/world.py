@@ -84,10 +84,13 @@ def check(
     world: Annotated[Path | None, typer.Option("--world", help="A trained world; the shipped one by default.")] = None,
 ) -> None:
     """Measure the world: what its parts draw and read, against the artist's own pictures."""
+    import shlex
+    import sys
+
     from distok import evaluation
     from distok.cli import output
 
     with output.stages() as callback:
-        found = evaluation.check_world(out, callback, quick, world)
+        found = evaluation.check_world(out, callback, quick, world, command=shlex.join(["distok", *sys.argv[1:]]))
     output.show_tables(found["tables"])
     output.show(f"report: {output.bold(out / 'report.html')}")

@@ -107,6 +107,11 @@ class Bench:
 
         return digest_weights(self.model.state_dict())
 
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """Of all that decides what is measured: the pipeline, the readers, the DisTok."""
+        return (self.backend.pipeline_hash, *self.rulers.hashes, self.model_hash)
+
     def name_token(self, name: str) -> Float[Tensor, " d"]:
         """The input token t of a class."""
         if name not in self._tokens:

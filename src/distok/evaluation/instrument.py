@@ -16,6 +16,7 @@ from distok.distribution import Distribution, compare
 from distok.errors import DistokError
 from distok.evaluation.bars import verdict_table, verdicts
 from distok.evaluation.cases import STRIDE, Bench, artist_pictures
+from distok.evaluation.origin import Origin
 from distok.evaluation.pictures import Darkroom, Report, Shot
 from distok.evaluation.prompts import look_prompts
 from distok.evaluation.readings import Looks, Rulers, parents_within
@@ -56,6 +57,7 @@ def check_world(
     quick: bool = False,
     world: str | Path | None = None,
     sizes: Sizes | None = None,
+    command: str = "",
 ) -> dict[str, Any]:
     """Measure a world by the artist's own unseen pictures and by the independent evaluator, and write the report to ``folder``.
 
@@ -66,6 +68,7 @@ def check_world(
         world: the folder of ``pipeline/``, ``labeler/``, ``evaluator.safetensors`` and ``distok.safetensors``; the shipped one
             by default. Parts other than the evaluator may be missing; then their figures are.
         sizes: numbers of pictures, in place of ``quick``.
+        command: what the report shall say that it was made with.
 
     Returns:
         ``figures`` (name → value), ``bars`` (each figure with its bar and whether it passed) and ``missing`` parts.
@@ -94,7 +97,8 @@ def check_world(
     note += f" Not there, so not measured: {', '.join(missing)}." if missing else ""
     table = verdict_table("The world, each figure beside its bar", figures, note)
     result = {"figures": figures, "bars": verdicts(figures), "missing": missing, "sizes": vars(sizes), "world": str(home)}
-    Result("world", {key: value for key, value in result.items() if key != "world"}, (table,), (), images).save(out)
+    origin = Origin.of("world", {"seeds": sizes.seeds, "sizes": vars(sizes), "world": home}, command)
+    Result("world", {key: value for key, value in result.items() if key != "world"}, (table,), (), images).save(out, origin)
     return result | {"tables": (table,)}
 
 

@@ -101,6 +101,10 @@ class Job:
             raise DistokError(f"cases is {self.cases}; an interval needs at least 2")
         if self.steps is not None and self.steps < 1:
             raise DistokError(f"steps is {self.steps}; train for at least 1")
+        if self.bank is not None and not self.bank.is_file():
+            raise DistokError(
+                f"there is no bank of readings at {self.bank}; make one with 'distok train --collect N', or leave it out"
+            )
         for name in self.methods or ():
             baseline_class(name)
 

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable
 
+from distok.concept import digest
 from distok.errors import DistokError
 from distok.evaluation.cases import Bench
 from distok.evaluation.job import Job
@@ -134,8 +135,8 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
     """Run a suite, or a group of them ("all", "paper"), and write tables, figures and pictures into the job's folder.
 
     Every picture and reading is kept there under the hash of what it depends on: a run that was stopped, or is made again with
-    more seeds, makes only what is new; a suite that is there already, asked for in the same way of the same commit, is not run
-    again.
+    more seeds, makes only what is new; a suite that is there already, of the same networks and commit and asked for in the same
+    way, is not run again.
 
     Args:
         suite: one of :data:`SUITES`, or of :data:`GROUPS`.
@@ -153,17 +154,19 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
     if "world" in wanted and job.setup.backend is None:
         from distok.evaluation.instrument import check_world
 
-        tables["world"] = check_world(job.out, job.callback)["tables"]
+        tables["world"] = check_world(job.out, job.callback, command=command)["tables"]
     chosen = [name for name in wanted if name in _RUN]
     if not chosen and "world" not in tables:
         raise DistokError("the suite 'world' measures the Menagerie alone; leave --backend out, or choose another suite")
-    bench = None
+    if not chosen:
+        return tables
+    bench = job.setup.open(job.out, job.callback)
+    asked = job.asked() | {"hashes": bench.hashes, "bank": job.bank and digest(job.bank.read_bytes())}
     for name in chosen:
-        origin = Origin.of(name, job.asked(), command)
+        origin = Origin.of(name, asked, command)
         if (held := origin.held(job.out)) is not None:
             tables[name] = held
             continue
-        bench = bench or job.setup.open(job.out, job.callback)
         result = _RUN[name](bench, job)
         result.save(job.out, origin)
         tables[name] = result.tables

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from distok.judge.items import Item, read_items
     from distok.judge.pairwise import compare
     from distok.judge.preference import Vote, bradley_terry, sign_test, wilson
-    from distok.judge.redescribe import redescribe
+    from distok.judge.redescription import redescribe
     from distok.judge.scoring import assess
     from distok.judge.settings import Endpoint
 
@@ -21,7 +21,7 @@ _HOME = {
     "bradley_terry": "preference",
     "compare": "pairwise",
     "read_items": "items",
-    "redescribe": "redescribe",
+    "redescribe": "redescription",
     "sign_test": "preference",
     "wilson": "preference",
 }

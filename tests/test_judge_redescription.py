@@ -12,7 +12,7 @@ from distok.distribution import Distribution, js, kl
 from distok.errors import DistokError
 from distok.judge.cache import Cache
 from distok.judge.items import Item
-from distok.judge.redescribe import BlipCaptioner, EndpointCaptioner, prompt_of, redescribe, summarise
+from distok.judge.redescription import BlipCaptioner, EndpointCaptioner, prompt_of, redescribe, summarise
 from distok.judge.settings import Endpoint as Settings
 from tests import edge, tiny
 from tests.judge_endpoint import Endpoint, Response, level

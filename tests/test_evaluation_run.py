@@ -1,0 +1,144 @@
+"""Every suite by its name, as ``distok evaluate`` runs it: the job reaches it, and a report comes out."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from distok import evaluation
+from distok.backends import open_backend
+from distok.baselines.concept_lab import ConceptLab
+from distok.distribution import Distribution
+from distok.errors import DistokError
+from distok.evaluation import ablation as variants
+from distok.evaluation import job as jobs
+from distok.evaluation import speed, suites
+from distok.model import DisTok
+from distok.training import Bank, collect, mixture_tokens
+from distok.training.tasks import Allowed
+from tests import tiny
+from tests.edge import save_model
+from tests.tiny import NAMES, run_settings
+
+pytest_plugins = ("tests.evaluation_parts",)
+
+WRITES = {  # a table of each suite, and whether it has a row for each case
+    "fidelity": ("Fidelity by the evaluator", True),
+    "methods": ("Fidelity by the evaluator", True),
+    "cost": ("Time per concept", False),
+    "exploration": ("Random exploration", False),
+    "surprise": ("Open-ended exploration", False),
+    "sweep": ("One weight swept", True),
+    "reuse": ("One token in many looks", False),
+    "map": ("The latent space", False),
+    "series": ("Fusion as training goes on", False),
+    "sensitivity": ("Sensitivity", True),
+    "refinement": ("The closed loop, by the evaluator", True),
+    "ablation": ("Ablation by the evaluator", True),
+    "speed": ("Speed", False),
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, labeler_folder, evaluator):
+    """A setup whose text encoder takes the long prompts of ``reuse``, with a model that knows how it was trained."""
+    folder = tmp_path_factory.mktemp("world")
+    tiny.save_pipeline(folder / "pipeline", length=77)
+    backend = open_backend(folder / "pipeline")
+    evaluator.save(folder / "evaluator.safetensors")
+    model = DisTok.load(save_model(folder / "distok.safetensors", backend))
+    model.save(folder / "distok.safetensors", {**model.provenance, "settings": run_settings(steps=2).to_json()})
+    return evaluation.Setup(folder / "pipeline", folder / "distok.safetensors", labeler_folder, folder / "evaluator.safetensors")
+
+
+@pytest.fixture(scope="module")
+def bank(world, labeler, tmp_path_factory):
+    backend, path = open_backend(world.backend), tmp_path_factory.mktemp("bank") / "bank.safetensors"
+    tokens = mixture_tokens(backend.name_tokens(NAMES).cpu().float(), Allowed.among(NAMES, ()), 6)
+    collect(backend, labeler, NAMES, tokens, path, renders=1, steps=1)
+    assert len(Bank.load(path)) == 6
+    return path
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """What takes long is made short: a search of 2 500 steps, concepts by the dozen, 25 trainings, processes started anew."""
+    few = {"steps_of_training": 2, "query_every": 1, "templates": ("a photo of a {}",)}
+    monkeypatch.setattr(ConceptLab, "MENAGERIE", {**ConceptLab.MENAGERIE, **few})
+    monkeypatch.setattr(suites, "CONCEPTS", 2)
+    monkeypatch.setattr(suites, "EXPLORED", 4)
+    monkeypatch.setattr(variants, "VARIANTS", {name: variants.VARIANTS[name] for name in ("full", "without L_cst")})
+    called = []
+    monkeypatch.setattr(speed, "_call", called.append)
+    return called
+
+
+@pytest.mark.parametrize("suite", WRITES)
+def test_every_suite_runs_by_its_name(suite, world, bank, short, tmp_path):
+    pytest.importorskip("matplotlib")
+    methods = {"refinement": ("weighting-refined",)}.get(suite, ("dominant",))
+    job = evaluation.Job(tmp_path, world, seeds=1, cases=2, bank=bank, steps=2, methods=methods, preset="menagerie")
+    tables = evaluation.run(suite, job, f"distok evaluate {suite}")
+    assert list(tables) == [suite]
+    title, by_case = WRITES[suite]
+    assert any(table.title.startswith(title) for table in tables[suite]), [table.title for table in tables[suite]]
+    stored = json.loads((tmp_path / f"{suite}.json").read_text())
+    assert stored["origin"]["command"] == f"distok evaluate {suite}"
+    assert (tmp_path / f"{suite}.csv").is_file() == by_case
+    assert f'id="{suite}"' in (tmp_path / "report.html").read_text()
+    if suite == "speed":
+        assert ["--backend", str(world.backend)] == short[0][short[0].index("--backend") :][:2]
+
+
+def test_the_table_above_has_every_suite_and_the_groups_name_some():
+    assert {*WRITES, "world"} == set(evaluation.SUITES)
+    assert all(set(members) <= set(evaluation.SUITES) for members in suites.GROUPS.values())
+
+
+def test_a_group_runs_its_suites_and_a_second_time_none(world, tmp_path, monkeypatch):
+    from distok.evaluation import origin
+
+    monkeypatch.setattr(origin, "commit", lambda: "abc")
+    monkeypatch.setitem(suites.GROUPS, "two", ("fidelity", "sweep"))
+    pytest.importorskip("matplotlib")
+    job = evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant",))
+    first = evaluation.run("two", job)
+    assert list(first) == ["fidelity", "sweep"]
+    monkeypatch.setattr(suites, "_RUN", dict.fromkeys(suites._RUN))
+    assert evaluation.run("two", job) == first
+
+
+def test_another_model_in_the_same_place_is_measured_again(world, tmp_path, monkeypatch):
+    from distok.evaluation import origin
+
+    monkeypatch.setattr(origin, "commit", lambda: "abc")
+    path = tmp_path / "distok.safetensors"
+    model = DisTok.load(world.model)
+    model.save(path, model.provenance)
+    job = evaluation.Job(tmp_path / "out", replace(world, model=path), seeds=1, cases=2, methods=("dominant",))
+    evaluation.run("fidelity", job)
+    first = json.loads((tmp_path / "out" / "fidelity.json").read_text())
+    model.decoder[2].bias.data.add_(1)
+    model.save(path, model.provenance)
+    evaluation.run("fidelity", job)
+    second = json.loads((tmp_path / "out" / "fidelity.json").read_text())
+    assert second["labeler"] != first["labeler"], "the tables of a model that is gone"
+
+
+def test_a_bank_that_is_not_there_is_said_before_anything_is_opened(tmp_path):
+    with pytest.raises(DistokError, match=r"there is no bank of readings at .*gone; make one with 'distok train --collect N'"):
+        evaluation.Job(tmp_path, bank=tmp_path / "gone")
+
+
+def test_a_setup_reaches_distok_create_as_flags():
+    flags = jobs.Setup("here", guidance_scale=7.5, evaluator="judge.safetensors").flags()
+    assert dict(zip(flags[::2], flags[1::2], strict=True)) == {
+        "--backend": "here", "--device": "cpu", "--dtype": "auto", "--offload": "auto", "--guidance-scale": "7.5",
+    }  # fmt: skip
+
+
+def test_a_sweep_gives_the_first_class_the_weight():
+    from distok.evaluation.sweep import _point
+
+    asked = [_point(0, "pig", "owl", weight).asked.as_dict() for weight in (0.0, 0.25, 1.0)]
+    assert asked == [{"owl": 1.0}, Distribution(("pig", "owl"), (0.25, 0.75)).as_dict(), {"pig": 1.0}]
