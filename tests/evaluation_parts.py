@@ -1,12 +1,12 @@
 """Fixtures of the evaluation's tests: a bench of real classes at tiny size."""
 
 import pytest
-import torch
 
 from distok.evaluation.cases import Bench
 from distok.evaluation.pictures import Darkroom
 from distok.evaluation.readings import Rulers
 from distok.model import DisTok
+from tests import tiny
 from tests.edge import save_model
 from tests.tiny import NAMES
 
@@ -18,11 +18,7 @@ def model_file(backend, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evaluator():
-    from distok.menagerie.evaluator import Evaluator, EvaluatorSettings
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Evaluator(EvaluatorSettings(side=16, fold=1, widths=(8, 8), pyramid=8, looks=1, features=16)).eval()
+    return tiny.evaluator()
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +39,6 @@ def bench(backend, model_file, rulers, darkroom):
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory):
     """A world folder, by its parts, whose text encoder takes long prompts: the tiny tokenizer spells most words out."""
-    from tests import tiny
-
     folder = tmp_path_factory.mktemp("world")
     tiny.save_pipeline(folder / "pipeline", length=77)
     return folder

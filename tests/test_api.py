@@ -107,8 +107,33 @@ def test_a_recipe_of_another_model_is_refused(creator):
     changed = distok.Recipe(**(recipe.as_dict() | {"model_hash": "0"}))
     with pytest.raises(DistokError, match="the picture was made with model 0, this one is"):
         creator.concept_of(changed)
+    stranger = distok.Recipe(**(recipe.as_dict() | {"pipeline_hash": "1"}))
+    with pytest.raises(DistokError, match=r"drawn by pipeline 1, this one is \w+ with the same text encoder; open that one"):
+        creator.concept_of(stranger)
+    older = distok.Recipe(**(recipe.as_dict() | {"pipeline_hash": ""}))
+    assert creator.concept_of(older).hash == recipe.concept_hash, "an older version wrote none"
     with pytest.raises(DistokError, match="holds no latent; give the concept file instead"):
         creator.concept_of(distok.Recipe(**(recipe.as_dict() | {"z": None})))
+
+
+def test_another_denoiser_is_another_pipeline_though_tokens_fit_it(creator):
+    import copy
+
+    pipe = copy.deepcopy(creator.backend.pipe)
+    with torch.no_grad():
+        for parameter in pipe.unet.parameters():
+            parameter.mul_(1.01)
+    other = type(creator.backend)(pipe)
+    assert other.hash == creator.backend.hash
+    assert other.fingerprint != creator.backend.fingerprint
+    assert type(creator.backend)(copy.deepcopy(creator.backend.pipe)).fingerprint == creator.backend.fingerprint
+
+
+def test_a_refinement_without_a_labeler_draws_nothing(creator, monkeypatch):
+    blind = replace(creator, labeler=None)
+    monkeypatch.setattr(type(creator.backend), "render", lambda *_, **__: pytest.fail("it drew"))
+    with pytest.raises(DistokError, match="a refinement reads pictures as it goes; give a labeler"):
+        blind.refine(MIX)
 
 
 def test_words_that_the_model_never_saw_need_leave(creator):

@@ -1,6 +1,8 @@
 """Every method on its families: the one signature, determinism, errors, the command line; and the controls' limiting cases."""
 
+import functools
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -24,6 +26,10 @@ FEW = {
     "cretok": {"steps_of_training": 3},
     "bass": {"pool": 3},
     "agswap": {"rounds": 3},
+    "distok-best": {"pool": 2},
+    "names-best": {"pool": 2},
+    "distok-refined": {"rounds": 2, "pictures": 2},
+    "weighting-refined": {"rounds": 2, "pictures": 2},
     "diff-morpher": {"fit_steps": 2, "frames": 3},
 }
 SIZES = {"sd1": 16, "kandinsky21": 64, "kandinsky22": 64}
@@ -52,6 +58,18 @@ def families(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def models(families, tmp_path_factory):
+    """An untrained DisTok of each family, made when first asked for."""
+    folder = tmp_path_factory.mktemp("models")
+
+    @functools.cache
+    def open_once(family):
+        return DisTok.load(edge.save_model(folder / f"{family}.safetensors", families(family)))
+
+    return open_once
+
+
+@pytest.fixture(scope="module")
 def model(backend, tmp_path_factory):
     return DisTok.load(edge.save_model(tmp_path_factory.mktemp("model") / "distok.safetensors", backend))
 
@@ -70,11 +88,12 @@ def cases():
     return [(name, family) for name in BASELINES for family, cls in FAMILY_OF.items() if cls in baseline_class(name).families]
 
 
-@pytest.mark.parametrize(("name", "family"), [pair for pair in cases() if not baseline_class(pair[0]).needs_model])
-def test_every_method_runs_on_its_families_and_leaves_the_pipeline_alone(name, family, families, labeler):
+@pytest.mark.parametrize(("name", "family"), cases())
+def test_every_method_runs_on_its_families_and_leaves_the_pipeline_alone(name, family, families, models, labeler):
     method, backend = runnable(name), families(family)
+    model = models(family) if method.needs_model else None
     before = fingerprint(backend.pipe)
-    made = method.make(backend, labeler, MIX, [3, 4], names=NAMES, steps=2, size=SIZES.get(family, 32))
+    made = method.make(backend, labeler, MIX, [3, 4], names=NAMES, model=model, steps=2, size=SIZES.get(family, 32))
     assert fingerprint(backend.pipe) == before
     assert len(made.pictures) == 2
     assert made.pictures[0].size == (SIZES.get(family, 32),) * 2
@@ -126,11 +145,37 @@ def test_the_table_of_methods():
         ("adaptive-negatives", {"first": 0.5, "last": 0.2}, "first is 0.5, but it must be at most last, which is 0.2"),
         ("diff-morpher", {"frames": 1}, "frames is 1, but it must be 0, or at least 2"),
         ("random-z", {"index": -1}, "index is -1, but it must be a whole number of at least 0"),
+        ("cretok", {"spoken": 3}, "spoken is 3, but it must be words with two {}"),
+        ("cretok", {"restrictive": None}, "restrictive is None, but it must be words with two {}"),
+        ("cretok", {"start": 5}, "start is 5, but it must be a word"),
+        ("cretok", {"joint": 5}, "joint is 5, but it must be text"),
+        ("concept-lab", {"start": 5}, "start is 5, but it must be text"),
+        ("concept-lab", {"templates": 5}, "templates is 5, but it must be prompts with one {}"),
+        ("concept-lab", {"templates": (1,)}, r"templates is \(1,\), but it must be prompts with one {}"),
+        ("concept-lab", {"templates": {"a {}": 1}}, "templates is {'a {}': 1}, but it must be prompts with one {}"),
     ],
 )
 def test_settings_out_of_range_are_refused(name, changes, text):
     with pytest.raises(DistokError, match=text.replace("{", r"\{").replace("}", r"\}")):
         baseline(name, **changes)
+
+
+def flags():
+    return [(name, each.name) for name in BASELINES for each in fields(baseline_class(name).Settings) if "bool" in str(each.type)]
+
+
+@pytest.mark.parametrize(("name", "flag"), flags())
+def test_a_flag_is_true_or_false_and_no_word(name, flag):
+    for value in ("off", "false", "", 0, 1, ()):
+        with pytest.raises(DistokError, match=f"{flag} is .*, but it must be true or false; correct it"):
+            baseline(name, **{flag: value})
+    for value in (True, False):
+        assert getattr(baseline(name, **{flag: value}).settings, flag) is value
+
+
+def test_the_flags_are_all_found():
+    assert {("magic-mix", "step_from_mixed"), ("diff-morpher", "adain"), ("concept-lab", "live_negatives")} <= set(flags())
+    assert baseline("concept-lab", live_negatives=None).settings.live_negatives is None
 
 
 def test_what_a_method_cannot_do_is_said(backend, labeler):
@@ -237,13 +282,8 @@ class TestControls:
 
 @pytest.fixture
 def command(capsys, monkeypatch, tmp_path):
-    """``distok`` with the command in it, whether or not the table of commands has it yet."""
-    from distok.cli import baseline as command_module
-    from distok.cli.main import app
-
+    """``distok``, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    if all(each.name != "baseline" for each in app.registered_commands):
-        app.command("baseline")(command_module.baseline)
     return edge.CommandLine(capsys, monkeypatch)
 
 
@@ -301,6 +341,8 @@ class TestCommandLine:
             (["bass"], "say what bass shall make"),
             (["bass", "cat, dog", "--set", "pool"], "--set 'pool' has no value; write NAME=VALUE"),
             (["bass", "cat, dog", "--set", "pool=many"], "pool is 'many'"),
+            (["diff-morpher", "cat, dog", "--set", "adain=off"], "adain is 'off', but it must be true or false"),
+            (["concept-lab", "cat, dog", "--set", "templates=[1]"], "templates is (1,), but it must be prompts with one {}"),
             (["bass", "cat, dog", "--seed", "-1"], "the seed is -1"),
             (["bass", "cat, dog", "-n", "0"], "cannot make 0 pictures"),
             (["bass", "cat=0"], "all weights are zero"),

@@ -368,3 +368,22 @@ class TestDiffMorpher:
         first, second = morph.loras
         for name, value in between(first, second, 0.25).items():
             assert torch.allclose(value, 0.75 * first[name] + 0.25 * second[name], atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("mix", "way", "alpha"),
+        [
+            ({"cat": 0.7, "dog": 0.3}, ("cat", "dog"), 0.3),
+            ({"cat": 0.3, "dog": 0.7}, ("dog", "cat"), 0.3),
+            ({"cat": 0.15, "dog": 0.6, "pig": 0.25}, ("dog", "pig"), 0.25 / 0.85),
+        ],
+    )
+    def test_it_goes_from_the_heavier_class_by_the_lighters_share_of_both(self, mix, way, alpha, stable):
+        pytest.importorskip("peft")
+        few, how = {"fit_steps": 1, "frames": 0, "learning_rate": 1e-2}, {"steps": 3, "size": 16, "guidance_scale": 3.0}
+        made = baseline("diff-morpher", **few).make(stable, None, Distribution.from_mapping(mix), [4], **how)
+        assert made.details == {"from": way[0], "to": way[1], "alpha": [pytest.approx(alpha)]}
+        prompts = [f"a photo of a {name}" for name in way]
+        given = ask(stable, [4], steps=3)
+        morph = Morph(given, DiffMorpherSettings(**few), given.render(prompts, seeds=[4, 4]), prompts)
+        assert np.abs(pixels(made.pictures) - pixels([morph.at(alpha)])).max() <= 1
+        assert np.abs(pixels(made.pictures) - pixels([morph.at(1 - alpha)])).max() > 1, "the other way round"

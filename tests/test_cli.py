@@ -39,6 +39,7 @@ def world(backend, pipeline_folder, labeler_folder, tmp_path_factory, monkeypatc
     names = (*tiny.NAMES, "tiger", "penguin", "owl", "fox", "frog")
     edge.save_model(home / "distok.safetensors", backend, names)
     (home / "names.txt").write_text("\n".join(names))
+    tiny.evaluator().save(home / "evaluator.safetensors")
     monkeypatch.setattr("distok.menagerie.home", lambda: home)
     return home
 
@@ -62,6 +63,17 @@ def test_create_refines_a_mix_and_keeps_how(distok_command, parts, tmp_path):
     assert concept.provenance["refined"] == "2 rounds of 8 previews, seed 0"
     assert set(distok.Distribution.parse(concept.provenance["given"]).names) == {"pig", "sheep", "snake"}
     assert distok_command("create", MIX, "-n", 1, "--steps", 1, "--json", *parts)[0] == 0, "without it, another folder"
+
+
+def test_a_refinement_that_cannot_be_is_refused_before_a_folder_is_made(distok_command, parts, tmp_path):
+    for words, text in (
+        ((MIX, "--refine", 1, *parts), "--refine 1 corrects nothing: its one round gives the weights that were asked"),
+        ((MIX, "--refine", 2, *parts[:4]), "--refine reads pictures as it goes, and this backend has no labeler"),
+        (("--concept", "x", "--refine", 2, *parts), "--refine corrects the weights of a mix"),
+    ):
+        status, _, err = distok_command("create", *words)
+        assert (status, text in err) == (2, True), err
+    assert not (tmp_path / "creations").exists()
 
 
 def test_the_installed_command_creates_pictures(parts, tmp_path):

@@ -159,10 +159,25 @@ class TestSuites:
 
     def test_surprises_are_counted_equally_and_each_search_has_its_own_seed(self, bench, tmp_path, monkeypatch):
         from distok.baselines.concept_lab import ConceptLab
+        from distok.evaluation import surprise as suite
 
-        few = {"steps_of_training": 2, "query_every": 1, "learning_rate": 0.5, "templates": ("a photo of a {}",)}
+        templates = ("a photo of a {}", "a cute {} in snow", "the red {}")  # the seed of a search decides which, step by step
+        few = {"steps_of_training": 3, "query_every": 3, "learning_rate": 0.5, "templates": templates}
         monkeypatch.setattr(ConceptLab, "MENAGERIE", {**ConceptLab.MENAGERIE, **few})
+        found, counted = {}, []
+        prepare, judge = ConceptLab.prepare, suite.judge
+
+        def prepared(method, ask):
+            ready = prepare(method, ask)
+            found[method.settings.seed] = ready.concept.hash
+            return ready
+
+        monkeypatch.setattr(ConceptLab, "prepare", prepared)
+        monkeypatch.setattr(suite, "judge", lambda bench, pictures: counted.append(len(pictures)) or judge(bench, pictures))
         result = surprise(bench, tmp_path, count=3)
+        assert list(found) == [0, 1, 2]
+        assert len(set(found.values())) == 3, "three searches, one concept"
+        assert counted == [3] * 6, "as many of each side and of the species, in either noise"
         vendi = {title: row["vendi"] for title, row in result.figures["methods"].items()}
         for noise in ("own noise", "the same noise"):
             ratio = vendi[f"{DISTOK}, {noise}"] / vendi[f"ConceptLab, {noise}"]

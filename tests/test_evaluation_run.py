@@ -108,6 +108,109 @@ def test_a_group_runs_its_suites_and_a_second_time_none(world, tmp_path, monkeyp
     assert evaluation.run("two", job) == first
 
 
+def test_a_group_names_what_cannot_be_measured_and_goes_on(world, tmp_path, monkeypatch):
+    """Classes of one's own have no evaluator; a refinement is of the methods that refine."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.setitem(suites.GROUPS, "three", ("exploration", "refinement", "sweep"))
+    blind = replace(world, evaluator=None)
+    job = evaluation.Job(tmp_path, blind, seeds=1, cases=2, methods=("dominant", "weighting-refined"), preset="menagerie")
+    tables = evaluation.run("three", job)
+    assert list(tables) == ["exploration", "refinement", "sweep"]
+    assert tables["exploration"][0].rows == (
+        ("exploration", "this needs the independent evaluator; give its file with --evaluator"),
+    )
+    assert "Could not be measured" in (tmp_path / "report.html").read_text()
+    assert {row[0] for row in tables["refinement"][0].rows} == {"prompt weighting"}
+    with pytest.raises(DistokError, match="this needs the independent evaluator"):
+        evaluation.run("exploration", job)
+    with pytest.raises(DistokError, match="dominant refines nothing; choose distok-refined or weighting-refined"):
+        evaluation.run("refinement", job)
+
+
+def test_a_fault_of_the_disk_is_no_method_that_could_not_take_part(world, tmp_path, monkeypatch):
+    def full(*_):
+        raise DistokError("cannot write x (No space left on device); free some space or choose another folder")
+
+    monkeypatch.setattr("distok.evaluation.contest.write_bytes", full)
+    with pytest.raises(DistokError, match="No space left"):
+        evaluation.run("fidelity", evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant",)))
+
+
+def test_a_report_cut_short_is_not_taken_for_a_whole_one(world, tmp_path, monkeypatch):
+    from distok.evaluation import origin, report
+
+    monkeypatch.setattr(origin, "commit", lambda: "abc")
+    job = evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant",))
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "write_index", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            evaluation.run("fidelity", job)
+    assert not (tmp_path / "fidelity.json").exists()
+    evaluation.run("fidelity", job)
+    assert (tmp_path / "fidelity.json").exists()
+    assert (tmp_path / "report.html").exists()
+
+
+def test_weights_of_a_scorer_that_came_later_are_asked(world, tmp_path, monkeypatch):
+    from distok.evaluation import origin
+
+    monkeypatch.setattr(origin, "commit", lambda: "abc")
+    job = evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant",), scorers={"clipscore": tmp_path / "weights"})
+    first = evaluation.run("methods", job)["methods"]
+    assert "missing" in first[-1].rows[0][1]
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").write_text("{}")
+    assert evaluation.run("methods", job)["methods"][-1] != first[-1]
+    with pytest.raises(DistokError, match="unknown scorer 'clipscor'; choose one of"):
+        evaluation.Job(tmp_path, scorers={"clipscor": None})
+
+
+def test_a_series_is_not_taken_over_from_another_run(world, tmp_path, monkeypatch):
+    from distok.evaluation.series import series
+
+    bench = world.open(tmp_path)
+    kept = {"seeds": 1, "chains": 2, "marks": (1, 2)}
+    series(bench, tmp_path / "run", **kept)
+    (tmp_path / "run" / "at-1.safetensors").unlink()
+    with pytest.raises(DistokError, match=r"at-1.safetensors is gone, and the training in .*run is past that step; delete"):
+        series(bench, tmp_path / "run", **kept)
+    settings = run_settings(steps=2, learning_rate=0.5)
+    monkeypatch.setattr("distok.evaluation.series.settings_of", lambda *_: settings)
+    with pytest.raises(DistokError, match="holds another run"):
+        series(bench, tmp_path / "run", **kept)
+
+
+def test_a_method_whose_code_changed_is_drawn_again(world, tmp_path, monkeypatch):
+    from distok.baselines import baseline_class
+
+    job = evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant",))
+    evaluation.run("fidelity", job)
+    monkeypatch.setattr(baseline_class("dominant"), "revision", 2)
+    evaluation.run("fidelity", job)
+    assert len(list((tmp_path / "items" / "dominant").glob("*.safetensors"))) == 4
+    assert len(list((tmp_path / "items" / "distok").glob("*.safetensors"))) == 2
+
+
+def test_who_does_not_take_part_is_named_in_cost_and_sensitivity_too(world, tmp_path, short):
+    for suite in ("cost", "sensitivity"):
+        job = evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant", "prior-interpolation"))
+        last = evaluation.run(suite, job)[suite][-1]
+        assert last.title == "Could not take part"
+        assert all(row[0].startswith("prior interpolation") for row in last.rows)
+        assert "does not run on a StableDiffusionPipeline" in last.rows[0][1]
+
+
+def test_cases_that_training_could_mix_are_counted(world, tmp_path):
+    bench = world.open(tmp_path)
+    assert bench.met(bench.spread(4)) == 4
+    pair = [list(bench.cases[0].asked.names)]
+    settings = run_settings(steps=2, held_out=pair)
+    bench.model.provenance["settings"] = settings.to_json()
+    assert bench.met(bench.cases[:1]) == 0
+    tables = evaluation.run("fidelity", evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant",)))["fidelity"]
+    assert "Of the 2 mixes, this DisTok could meet 2 in training." in tables[0].note
+
+
 def test_another_model_in_the_same_place_is_measured_again(world, tmp_path, monkeypatch):
     from distok.evaluation import origin
 

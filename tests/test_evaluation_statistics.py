@@ -34,6 +34,23 @@ def test_intervals_cover_the_true_mean_as_often_as_they_claim():
     assert 0.88 <= covered <= 0.98
 
 
+@pytest.mark.parametrize("count", range(2, 13))
+def test_few_values_get_an_interval_that_holds_the_mean_as_often_as_it_claims(count):
+    random = np.random.default_rng(5)
+    found = [bootstrap(random.normal(1.0, 1.0, count), seed, 400) for seed in range(400)]
+    assert np.mean([each.low <= 1.0 <= each.high for each in found]) >= 0.88, "a percentile bootstrap of three: 0.75"
+
+
+def test_few_values_have_students_interval():
+    stats = pytest.importorskip("scipy.stats")
+    for count in range(2, 11):
+        values = np.random.default_rng(count).normal(size=count)
+        low, high = stats.t.interval(0.95, count - 1, values.mean(), stats.sem(values))
+        found = bootstrap(values)
+        assert (found.low, found.high) == pytest.approx((low, high), abs=1e-3)
+    assert (bootstrap([2.0]).low, bootstrap([2.0]).high) == (-np.inf, np.inf)
+
+
 def test_pairing_finds_a_small_difference_that_cases_hide():
     cases = np.random.default_rng(3).normal(0, 1, 60)
     noise = np.random.default_rng(4).normal(0, 0.02, 60)

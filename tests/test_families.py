@@ -136,6 +136,8 @@ def test_negative_prompts_and_emphasis_change_the_picture(backend, family):
     ):
         assert (plain - changed).abs().max() > 1e-5
     assert torch.allclose(plain, render(backend, family, ["a photo of a (<tcrt_0>:1)"], tokens, seeds=[0]), atol=1e-6)
+    none = render(backend, family, PROMPTS[:1], tokens, seeds=[0], negative_prompt="")
+    assert torch.equal(plain, none), "a recipe says no negative prompt as an empty one"
 
 
 def test_progress_counts_every_step(backend, family):

@@ -103,6 +103,7 @@ def test_no_training_recipe_touches_what_is_held_out():
 
 
 def test_no_distok_recipe_mixes_the_classes_of_an_evaluation_case():
+    from distok.cli.train import _held_out as held_out_of
     from distok.evaluation.ablation import default_settings
     from distok.training import Allowed
     from distok.training.tasks import draw, random_mixtures
@@ -111,6 +112,9 @@ def test_no_distok_recipe_mixes_the_classes_of_an_evaluation_case():
     assert len(cases) == 59, "one weighted case is of the classes of a pair"
     settings = default_settings(NAMES)
     assert cases <= {frozenset(each) for each in settings.held_out}
+    assert settings.held_out == splits().held_out
+    assert held_out_of(NAMES, shipped=False)["held_out"] == list(splits().held_out), "whatever the pipeline"
+    assert held_out_of(NAMES[:6], shipped=False) == {}, "no evaluation stands on these"
     allowed = Allowed.among(NAMES, settings.held_out)
     mixed = set()
     for step in range(400):

@@ -117,7 +117,7 @@ class TestParity:
         assert kl(p, q, 1e-12) == pytest.approx(stats.entropy(p, q), rel=1e-6)
 
     def test_lpips_by_its_authors(self):
-        lpips = pytest.importorskip("lpips")
+        lpips = pytest.importorskip("lpips", reason="lpips is not among the extras; pip install lpips")
         theirs = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
         convolutions = [each for each in theirs.net.modules() if isinstance(each, torch.nn.Conv2d)]
         state = {f"weights.{i}": getattr(theirs, f"lin{i}").model[1].weight for i in range(5)}

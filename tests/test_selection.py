@@ -1,9 +1,11 @@
 """The closed loop: the choice among pictures, and weights corrected by what was read."""
 
-import numpy as np
-import pytest
+from dataclasses import replace
 
-from distok.baselines import baseline
+import pytest
+import torch
+
+from distok.baselines import baseline, search
 from distok.distribution import Distribution, js
 from distok.errors import DistokError
 from distok.selection import candidates, closest, preview_steps, refine
@@ -62,11 +64,35 @@ def test_every_round_starts_from_the_best_so_far():
 
     found = refine(asked, look, rounds=8, pictures=1)
     first, second = 0.52 / 0.82 * 0.22 / 0.52, 0.52 / 0.62 * 0.42 / 0.52  # of the asked to the measured odds, with the floor
-    assert odds(found.tried[1]) == pytest.approx(max(first, 1 / 9) ** 0.7, rel=1e-6)
+    assert odds(found.tried[1]) == pytest.approx(first**0.7, rel=1e-6)
     assert odds(found.tried[2]) == pytest.approx(first**0.35, rel=1e-6), "again from the first round, by less"
     assert found.given == found.tried[2]
     for number, power in enumerate((0.7, 0.35, 1.0, 0.17, 0.7 * 0.8), 3):
         assert odds(found.tried[number]) == pytest.approx(odds(found.tried[2]) * second**power, rel=1e-6)
+
+
+def test_a_weight_grows_or_shrinks_at_most_threefold_in_a_round():
+    asked = Distribution(("cat", "dog", "pig"), (0.6, 0.3, 0.1))
+    shown = Distribution(("dog", "pig"), (0.28, 0.72))  # no cat at all, and far too much pig
+    given = refine(asked, lambda given, seeds: [shown] * len(seeds), rounds=2, pictures=1).tried[1].as_dict()
+    dog = (
+        0.32 / 0.30
+    ) ** 0.7  # within the bound; the others would be (0.62 / 0.02) ** 0.7 = 11.1 and (0.12 / 0.74) ** 0.7 = 0.28
+    assert given["cat"] / given["dog"] == pytest.approx(0.6 * 3 / (0.3 * dog), rel=1e-6)
+    assert given["pig"] / given["dog"] == pytest.approx(0.1 / 3 / (0.3 * dog), rel=1e-6)
+
+
+def test_another_seed_draws_other_pictures_of_the_same_search():
+    asked = Distribution(("cat", "dog"), (0.7, 0.3))
+
+    def drawn(seed):
+        seen = []
+        refine(asked, lambda given, seeds: seen.extend(seeds) or [asked] * len(seeds), rounds=2, pictures=3, seed=seed)
+        return seen
+
+    assert len(drawn(0)) == 6
+    assert drawn(0) == drawn(0)
+    assert not set(drawn(0)) & set(drawn(1))
 
 
 @pytest.mark.parametrize(("steps", "preview"), [(50, 25), (12, 6), (8, 6), (6, 6), (4, 4), (1, 1)])
@@ -75,17 +101,31 @@ def test_a_preview_takes_half_of_the_steps_but_never_too_few(steps, preview):
 
 
 @pytest.mark.parametrize(("name", "plain"), [("distok-refined", "distok"), ("weighting-refined", "prompt-weighting")])
-def test_a_refined_method_draws_what_the_method_makes_of_its_best_round(bench, labeler, name, plain):
+def test_a_refined_method_draws_what_the_method_makes_of_its_best_round(bench, labeler, name, plain, monkeypatch):
     asked = Distribution.from_mapping({"cat": 0.7, "dog": 0.3})
     given = {"names": NAMES, "model": bench.model, "steps": 1}
+    searched = []
+
+    def last_is_best(*args):
+        found = refine(*args)
+        searched.append(replace(found, kl=tuple(sorted(found.kl, reverse=True))))
+        return searched[0]
+
+    monkeypatch.setattr(search, "refine", last_is_best)
     made = baseline(name, rounds=3, pictures=2).make(bench.backend, labeler, asked, [3], **given)
-    assert len(made.details["kl of each round"]) == 3
-    best = Distribution.parse(made.details["given"])
-    of = baseline(plain).make(bench.backend, labeler, best, [3], **given)
-    assert np.abs(np.asarray(made.pictures[0], int) - np.asarray(of.pictures[0], int)).max() <= 12
-    if of.concept is not None:
-        assert made.concept.distribution == asked
-        assert (made.concept.name, made.concept.provenance["method"]) == (name, name)
+    best = searched[0].tried[2]
+    assert best != asked, "or it would be the method without a loop"
+    assert made.details["given"] == str(best)
+    assert made.details["kl of each round"] == list(searched[0].kl)
+    wanted, first = (baseline(plain).make(bench.backend, labeler, mix, [3], **given) for mix in (best, asked))
+    assert made.pictures[0].tobytes() == wanted.pictures[0].tobytes()
+    if plain == "prompt-weighting":
+        assert made.details["prompt"] == wanted.details["prompt"] != first.details["prompt"]
+        return
+    assert torch.equal(made.concept.vectors["text_encoder"], wanted.concept.vectors["text_encoder"])
+    assert not torch.equal(made.concept.vectors["text_encoder"], first.concept.vectors["text_encoder"])
+    assert made.concept.distribution == asked
+    assert (made.concept.name, made.concept.provenance["method"]) == (name, name)
 
 
 def test_the_best_of_several_is_among_them_and_no_worse_than_the_first(bench, labeler):

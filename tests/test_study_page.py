@@ -138,7 +138,8 @@ def test_the_file_is_what_scoring_reads(script, study, tmp_path):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install -e '.[dev]'")
+    why = "playwright is not among the extras; pip install playwright, and have one of these browsers: " + ", ".join(BROWSERS)
+    playwright = pytest.importorskip("playwright.sync_api", reason=why)
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip(f"no browser is installed ({', '.join(BROWSERS)})")

@@ -1,6 +1,7 @@
 """What a training step does: settings, tasks, gradients, and the switches that remove a part."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from distok.errors import DistokError
+from distok.menagerie.species import NAMES as WORLD
+from distok.menagerie.splits import splits
 from distok.training import (
     PRESETS,
     Trainer,
@@ -42,6 +45,20 @@ def trainer(backend, labeler, **changes):
         ({"render_threads": 0}, "render_threads is 0, but it must be a whole number of at least 1"),
         ({"restrictive_prompt": "a {}"}, "restrictive_prompt is 'a {}', but it must be a prompt with two {}"),
         ({"held_out": [("cat", "cat")]}, r"the held-out \('cat', 'cat'\) must be two or more different class names"),
+        ({"held_out": ["cat"]}, r"the held-out \('cat',\) must be two or more different class names"),
+        ({"held_out": [1]}, r"the held-out \(1,\) must be two or more different class names"),
+        ({"held_out": [["cat", 1]]}, r"the held-out \('cat', 1\) must be two or more different class names"),
+        ({"held_out": 5}, "held_out is 5, but it must be a list of lists of class names"),
+        ({"held_out": "off"}, "held_out is 'off', but it must be a list of lists of class names"),
+        ({"held_out": None}, "held_out is None, but it must be a list of lists of class names"),
+        ({"held_out": {"cat": "dog"}}, "held_out is {'cat': 'dog'}, but it must be a list of lists of class names"),
+        ({"adaptive_prompt": 5}, "adaptive_prompt is 5, but it must be a prompt with one {}"),
+        ({"restrictive_prompt": [1]}, r"restrictive_prompt is \[1\], but it must be a prompt with two {}"),
+        ({"aesthetic_prompt": 5}, "aesthetic_prompt is 5, but it must be a prompt"),
+        ({"activation": [1]}, r"activation is \[1\], but it must be one of gelu, silu, relu, leaky_relu"),
+        ({"seed": "x"}, "seed is 'x', but it must be a whole number"),
+        ({"estimate_steps": -5}, "estimate_steps is -5, but it must be a whole number of at least 1, or none"),
+        ({"estimate_size": 0}, "estimate_size is 0, but it must be a whole number of at least 1, or none"),
         ({"learning": 1}, "there is no training setting 'learning'; the settings are seed, steps"),
     ],
 )
@@ -90,6 +107,42 @@ def test_what_is_held_out_is_never_mixed(held, seed):
     assert {len(each) for each in drawn} == {2, 3}
 
 
+def trios(names):
+    return list(combinations(names, 3))
+
+
+@pytest.mark.parametrize(
+    ("names", "held_out"),
+    [
+        (("cat", "elephant", "ladybug"), splits().held_out),
+        (NAMES[:3], trios(NAMES[:3])),
+        (NAMES[:4], trios(NAMES[:4])),
+        (NAMES[:4], [*trios(NAMES[:4]), NAMES[:4]]),
+    ],
+)
+def test_a_size_of_which_every_set_is_held_out_is_not_drawn(names, held_out):
+    allowed = Allowed.among(names, [each for each in held_out if set(each) <= set(names)])
+    sizes = {2} | ({4} if len(names) == 4 and names not in held_out else set())
+    assert allowed.lost_sizes(len(names)) == {2, 3, len(names)} - sizes
+    mixtures = random_mixtures(np.random.default_rng(0), 200, len(names), 4, allowed)
+    assert {int(count) for count in (mixtures > 0).sum(1)} == sizes
+
+
+@pytest.mark.parametrize(
+    ("names", "held_out", "most"),
+    [(WORLD, splits().held_out, 4), (NAMES, (), 3), (NAMES[:4], trios(NAMES[:4])[1:], 3), (NAMES[:2], (), 4), (NAMES, (), 1)],
+)
+def test_where_no_size_is_lost_the_draws_are_those_of_the_shipped_model(names, held_out, most):
+    allowed, random, plain = Allowed.among(names, held_out), np.random.default_rng(3), np.random.default_rng(3)
+    wanted = np.zeros((400, len(names)), dtype=np.float32)
+    for row in wanted:
+        active = int(plain.integers(min(2, most), min(most, len(names)) + 1))
+        members = allowed.members(plain, len(names), active)
+        row[members] = plain.dirichlet(np.full(active, 16.0 ** plain.random()))
+    assert np.array_equal(random_mixtures(random, 400, len(names), most, allowed), wanted)
+    assert random.bit_generator.state == plain.bit_generator.state
+
+
 def test_every_allowed_pair_is_fused_in_both_orders():
     chosen = short(beta=0.0, held_out=[("cat", "dog")])
     allowed = Allowed.among(NAMES, chosen.held_out)
@@ -103,6 +156,7 @@ def test_every_allowed_pair_is_fused_in_both_orders():
     [
         ([("cat", "unicorn")], "names 'unicorn', which is not a known class"),
         ([(a, b) for a in NAMES for b in NAMES if a < b], "6 classes and 15 held-out pairs leave no pair to fuse"),
+        ([*combinations(NAMES, 2), *combinations(NAMES, 3)], "6 classes and 15 held-out pairs leave no pair to fuse"),
     ],
 )
 def test_impossible_held_out_pairs_are_refused(backend, held_out, message):
@@ -209,8 +263,8 @@ def test_without_fusion_no_pair_is_ever_encoded(backend, labeler):
     built = Trainer(short(alpha=0.0, epsilon_restrictive=0.9, epsilon_aesthetic=0.9), counting, labeler, NAMES)
     losses = [built.advance() for _ in range(4)]
     prompts = {prompt for batch in counting.encoded for prompt in batch}
-    assert all(prompt.startswith("a photo of a ") for prompt in prompts)
-    assert built.settings.aesthetic_prompt not in prompts
+    slots = {f"a photo of a <tcrt_{i}>" for i in range(built.settings.sub_steps)}
+    assert prompts == {f"a photo of a {name}" for name in NAMES} | slots, "classes and creative tokens, each by itself"
     assert all(loss.fusion == 0 and loss.consistency > 0 for loss in losses)
 
 

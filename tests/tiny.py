@@ -168,6 +168,15 @@ def save_labeler(folder: Path, seed: int = 0, temperature: float = 0.05) -> Path
     return folder
 
 
+def evaluator() -> torch.nn.Module:
+    """An evaluator with random weights that looks at 16 x 16 pixels."""
+    from distok.menagerie.evaluator import Evaluator, EvaluatorSettings
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Evaluator(EvaluatorSettings(side=16, fold=1, widths=(8, 8), pyramid=8, looks=1, features=16)).eval()
+
+
 def run_settings(**changes: object) -> object:
     """The settings of a training of seconds with every part in it."""
     from distok.training import preset

@@ -105,6 +105,8 @@ class Creator:
         Raises:
             DistokError: as :meth:`concept` and :meth:`render`; no labeler, or a number out of range.
         """
+        if self.labeler is None:
+            raise DistokError("a refinement reads pictures as it goes; give a labeler")
         asked, done = self.concept(mix, any_words), iter(range(rounds))
         steps = settings.get("steps")
         sketch = settings | {"steps": preview_steps(self.backend.defaults.steps if steps is None else steps)}
@@ -243,6 +245,7 @@ class Creator:
             backend=self.label,
             backend_hash=self.backend.hash,
             model_hash=self.model_hash,
+            pipeline_hash=self.backend.fingerprint,
             version=_version(),
         )
 
@@ -258,6 +261,11 @@ class Creator:
         ):
             if found != wanted:
                 raise DistokError(f"the picture was made with {kind} {wanted}, this one is {found}; open that one with --{kind}")
+        if recipe.pipeline_hash and recipe.pipeline_hash != self.backend.fingerprint:
+            raise DistokError(
+                f"the picture was drawn by pipeline {recipe.pipeline_hash}, this one is {self.backend.fingerprint} with the same "
+                "text encoder; open that one with --backend, or draw the token here with --concept and its file"
+            )
         if recipe.z is None:
             raise DistokError("the recipe holds no latent; give the concept file instead, with --concept")
         return self._decode(recipe.concept, recipe.z, recipe.distribution and Distribution.from_mapping(recipe.distribution))

@@ -101,6 +101,11 @@ class Backend(ABC):
     def pipeline_hash(self) -> str:
         """A short hash of the whole pipeline: pictures of one hash are the same pictures."""
 
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A quick stand-in for :attr:`pipeline_hash`, for recipes and folders."""
+
     @abstractmethod
     def name_tokens(self, names: Sequence[str]) -> Float[Tensor, "b d"]:
         """The input token of each name: for each encoder the mean of its pieces' embeddings.

@@ -41,14 +41,19 @@ class Encoded:
 
 
 def update(
-    digest: "hashlib.blake2b", module: torch.nn.Module, prefix: str = "", stored: Mapping[str, Tensor] | None = None
+    digest: "hashlib.blake2b",
+    module: torch.nn.Module,
+    prefix: str = "",
+    stored: Mapping[str, Tensor] | None = None,
+    most: int | None = None,
 ) -> None:
-    """Add a module's weights to a hash, or those that are stored for it elsewhere."""
+    """Add a module's weights to a hash, or those that are stored for it elsewhere; of each tensor at most ``most`` numbers."""
     for name, tensor in sorted((module.state_dict() if stored is None else stored).items()):
         # A CLIPTextModel of transformers 4 names its weights with this prefix, one of transformers 5 without.
         bare = name.removeprefix("text_model.") if type(module).__name__ == "CLIPTextModel" else name
         digest.update(f"{prefix}{bare}".encode())
-        digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+        flat = tensor.detach().reshape(-1)[:most]
+        digest.update(flat.contiguous().cpu().view(torch.uint8).numpy())
 
 
 class TextEncoder(ABC):

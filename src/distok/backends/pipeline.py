@@ -76,10 +76,18 @@ class DiffusersBackend(Backend):
     @cached_property
     def pipeline_hash(self) -> str:
         """A short hash of all that turns a condition into a picture: every module's weights, the sampler, the defaults."""
+        return self._hash_parts(None)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same of the first numbers of each tensor: quick for gigabytes, and another for every training of a network."""
+        return self._hash_parts(64)
+
+    def _hash_parts(self, most: int | None) -> str:
         digest = hashlib.blake2b(repr(self.defaults).encode(), digest_size=8)
         for name, part in sorted(self.pipe.components.items()):
             if isinstance(part, torch.nn.Module):
-                update(digest, part, f"{name}.", self.placement.stored.get(name))
+                update(digest, part, f"{name}.", self.placement.stored.get(name), most)
             elif name.endswith("scheduler"):
                 digest.update(repr(sorted(part.config.items())).encode())
         return digest.hexdigest()
@@ -117,6 +125,7 @@ class DiffusersBackend(Backend):
         callback: Callable[[int, int], None] | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Pictures as floats in [0, 1]; see :class:`Backend`."""
+        negative_prompt = negative_prompt or None  # "" and None are the same wish, which some pipelines take for two
         asked = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
         how = replace(self.defaults, **{key: value for key, value in asked.items() if value is not None})
         given = prompts if condition is None else next(iter(condition.values()))

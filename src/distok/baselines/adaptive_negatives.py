@@ -15,7 +15,7 @@ from distok.backends.pipeline import generators
 from distok.backends.prompts import named
 from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.swap import stack
-from distok.errors import DistokError
+from distok.errors import UnavailableError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -79,7 +79,7 @@ class AdaptiveNegatives(Baseline):
         """The positive prompt."""
         scale = ask.options.get("guidance_scale", ask.backend.defaults.guidance_scale)
         if scale <= 1:
-            raise DistokError(f"{self.title} acts through guidance, and the guidance scale is {scale:g}; give one above 1")
+            raise UnavailableError(f"{self.title} acts through guidance, and the guidance scale is {scale:g}; give one above 1")
         names = ask.by_weight()
         what = self.settings.new_kind.format(names[0]) if len(names) == 1 else " ".join(names)
         prompt = named(what, ask.prompt)
@@ -198,10 +198,10 @@ def predicted_x0(
     if kind == "sample":
         return prediction
     if kind not in ("epsilon", "v_prediction"):
-        raise DistokError(f"adaptive negatives cannot look ahead with the prediction type {kind!r}; use another checkpoint")
+        raise UnavailableError(f"adaptive negatives cannot look ahead with the prediction type {kind!r}; use another checkpoint")
     name = type(scheduler).__name__
     if name.startswith(("Heun", "KDPM2")):
-        raise DistokError(f"adaptive negatives cannot look ahead with a {name}, which takes two steps for one; use another")
+        raise UnavailableError(f"adaptive negatives cannot look ahead with a {name}, which takes two steps for one; use another")
     if name.startswith(("Euler", "LMS")):  # x_t = x_0 + σ ε
         sigma = scheduler.sigmas[index].to(sample)
         scale = 1 / (sigma**2 + 1).sqrt()

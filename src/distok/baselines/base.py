@@ -17,7 +17,7 @@ from distok.backends.base import Backend, Condition
 from distok.backends.families import FAMILIES
 from distok.backends.prompts import PROMPT, named
 from distok.distribution import Distribution
-from distok.errors import DistokError
+from distok.errors import DistokError, UnavailableError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,6 +46,11 @@ class Settings:
             whole = isinstance(value, int) and not isinstance(value, bool)
             self.require(name, whole and value >= least, f"a whole number of at least {least}")
 
+    def require_flag(self, *names: str) -> None:
+        """Refuse what is neither true nor false: ``off`` would be a text, and any text counts as true."""
+        for name in names:
+            self.require(name, isinstance(getattr(self, name), bool), "true or false")
+
     def require_within(self, low: float, high: float, *names: str) -> None:
         """Refuse what is not a number from ``low`` to ``high``."""
         for name in names:
@@ -53,11 +58,20 @@ class Settings:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             self.require(name, number and low <= value <= high, f"a number from {low:g} to {high:g}")
 
+    def require_text(self, *names: str) -> None:
+        """Refuse what is not text; it may be empty."""
+        for name in names:
+            self.require(name, isinstance(getattr(self, name), str), "text")
+
     def require_place(self, *names: str) -> None:
         """Refuse a prompt without exactly one ``{}``."""
         for name in names:
-            value = getattr(self, name)
-            self.require(name, isinstance(value, str) and value.count("{}") == 1, "a prompt with one {}")
+            self.require(name, has_places(getattr(self, name), 1), "a prompt with one {}")
+
+
+def has_places(value: object, count: int) -> bool:
+    """Whether a value is text with exactly ``count`` times ``{}``."""
+    return isinstance(value, str) and value.count("{}") == count
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +190,7 @@ class Baseline(ABC):
         needs_model: whether it needs a DisTok model of the backend.
         weights: whether it knows what the weights of a mix are.
         least: the fewest classes it can mix.
+        revision: raised with every change of the code that changes its pictures: an evaluation then makes them again.
         Settings: the class of its settings; the published values are the defaults.
         MENAGERIE: settings for the shipped world, where the published ones make no sense at its size.
     """
@@ -189,6 +204,7 @@ class Baseline(ABC):
     needs_model: ClassVar[bool] = False
     weights: ClassVar[bool] = False
     least: ClassVar[int] = 1
+    revision: ClassVar[int] = 1
     Settings: ClassVar[type[Settings]] = Settings
     MENAGERIE: ClassVar[Mapping[str, Any]] = {}
 
@@ -300,13 +316,13 @@ class Baseline(ABC):
         options: Mapping[str, Any],
     ) -> None:
         if backend.family not in self.families:
-            raise DistokError(f"{self.title} does not run on a {backend.family}; it runs on {', '.join(self.families)}")
+            raise UnavailableError(f"{self.title} does not run on a {backend.family}; it runs on {', '.join(self.families)}")
         if self.needs_labeler and labeler is None:
-            raise DistokError(f"{self.title} reads pictures as it goes; give a labeler")
+            raise UnavailableError(f"{self.title} reads pictures as it goes; give a labeler")
         if self.needs_model and model is None:
-            raise DistokError(f"{self.title} needs the DisTok that was trained for this backend; give the model")
+            raise UnavailableError(f"{self.title} needs the DisTok that was trained for this backend; give the model")
         if len(mix.names) < self.least:
-            raise DistokError(f"{self.title} mixes at least {self.least} classes and got '{mix}'; name another one")
+            raise UnavailableError(f"{self.title} mixes at least {self.least} classes and got '{mix}'; name another one")
         if not seeds:
             raise DistokError(f"{self.title} got no seed; give one for each picture")
         if "{}" not in prompt:

@@ -15,9 +15,9 @@ from torch import Tensor
 from distok import seeds
 from distok.backends import slot
 from distok.backends.prompts import named
-from distok.baselines.base import Ask, Baseline, Ready, Settings
+from distok.baselines.base import Ask, Baseline, Ready, Settings, has_places
 from distok.baselines.prior_interpolation import PRIORS
-from distok.errors import DistokError
+from distok.errors import DistokError, UnavailableError
 
 if TYPE_CHECKING:
     from distok.backends import Backend
@@ -84,8 +84,12 @@ class ConceptLabSettings(Settings):
             if getattr(self, name) is not None:
                 self.require_within(-1, 1, name)
         self.require("path", self.path in PATHS, f"one of {', '.join(PATHS)}")
-        self.require("templates", bool(self.templates) and all(t.count("{}") == 1 for t in self.templates), "prompts with one {}")
+        if self.live_negatives is not None:
+            self.require_flag("live_negatives")
+        several = isinstance(self.templates, tuple | list) and len(self.templates) > 0
+        self.require("templates", several and all(has_places(t, 1) for t in self.templates), "prompts with one {}")
         self.require_place("query_prompt")
+        self.require_text("start")
 
 
 class ConceptLab(Baseline):
@@ -108,7 +112,7 @@ class ConceptLab(Baseline):
         how: ConceptLabSettings = self.settings
         live = len(ask.mix.names) == 1 if how.live_negatives is None else how.live_negatives
         if live and ask.labeler is None:
-            raise DistokError("ConceptLab asks a labeler for its negatives; give one, or set live_negatives to false")
+            raise UnavailableError("ConceptLab asks a labeler for its negatives; give one, or set live_negatives to false")
         by_prior = _by_prior(ask.backend, how.path)
         space = _Space(ask.backend, how, by_prior)
         maximum, minimum = constraints(how, space, ask)
@@ -226,5 +230,5 @@ def constraints(how: ConceptLabSettings, space: _Space, ask: Ask) -> tuple[float
 def _by_prior(backend: "Backend", path: str) -> bool:
     has = backend.family in PRIORS
     if path == "prior" and not has:
-        raise DistokError(f"a {backend.family} has no prior; set path to text or auto")
+        raise UnavailableError(f"a {backend.family} has no prior; set path to text or auto")
     return has and path != "text"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distok import seeds
 from distok.backends import fill, slot
-from distok.baselines.base import Ask, Baseline, Ready, Settings
+from distok.baselines.base import Ask, Baseline, Ready, Settings, has_places
 from distok.errors import DistokError
 
 SAMPLED = 256  # pairs that a calibrated threshold is read off
@@ -58,8 +58,9 @@ class CreTokSettings(Settings):
         self.require_within(0, 10, "learning_rate")
         self.require_place("adaptive")
         for name in ("restrictive", "spoken"):
-            self.require(name, getattr(self, name).count("{}") == 2, "words with two {}")
-        self.require("start", bool(self.start.strip()), "a word")
+            self.require(name, has_places(getattr(self, name), 2), "words with two {}")
+        self.require("start", isinstance(self.start, str) and bool(self.start.strip()), "a word")
+        self.require_text("joint")
 
 
 class CreTok(Baseline):

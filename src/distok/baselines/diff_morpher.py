@@ -19,7 +19,7 @@ from distok.backends.prompts import named
 from distok.backends.splice import frozen_view
 from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.latents import FAMILIES, Easel
-from distok.errors import DistokError
+from distok.errors import DistokError, UnavailableError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,6 +59,7 @@ class DiffMorpherSettings(Settings):
         self.require("frames", self.frames != 1, "0, or at least 2")
         self.require_within(0, 10, "learning_rate", "weight_decay")
         self.require_within(0, 1, "attention_share")
+        self.require_flag("adain")
         if self.steps is not None:
             self.require_whole("steps")
 
@@ -101,7 +102,7 @@ def need_peft() -> None:
     from importlib.util import find_spec
 
     if find_spec("peft") is None:
-        raise DistokError("DiffMorpher fits LoRAs with peft, which is not installed; install it with pip install 'distok[morph]'")
+        raise UnavailableError("DiffMorpher fits LoRAs with peft, which is not installed; install it with: pip install peft")
 
 
 class Morph:
@@ -142,7 +143,11 @@ class Morph:
 
     @torch.no_grad()
     def latents_at(self, alpha: float) -> Float[Tensor, "1 c h w"]:
-        """Its latents."""
+        """Its latents.
+
+        Raises:
+            DistokError: they are not finite.
+        """
         set_lora(self.unet, between(self.loras[0], self.loras[1], alpha))
         last = int(self.easel.steps * self.how.attention_share)
         mixed = {
@@ -151,7 +156,13 @@ class Morph:
         }
         self.unet.set_attn_processor(mixed)
         noise = slerp(*self.noises, alpha, self.how.adain)
-        return self._sample(noise, torch.lerp(self.texts[0], self.texts[1], alpha))
+        latents = self._sample(noise, torch.lerp(self.texts[0], self.texts[1], alpha))
+        if not latents.isfinite().all():  # it would be a black picture
+            kind = str(latents.dtype).removeprefix("torch.")
+            raise DistokError(
+                f"DiffMorpher's latents left the range of {kind} numbers; open the backend in float32, or lower learning_rate"
+            )
+        return latents
 
     def _fit(self, initial: Weights, clean: Float[Tensor, "1 c h w"], text: Float[Tensor, "1 l d"]) -> Weights:
         """A LoRA that knows one picture."""
@@ -223,13 +234,17 @@ class _MixedAttention:
 
 
 def with_lora(unet: nn.Module, rank: int, seed: int) -> Any:
-    """A view of a U-Net with LoRA layers on all attention; the U-Net itself gets none."""
+    """A view of a U-Net with LoRA layers on all attention, in float32 at least; the U-Net itself gets none."""
     from peft import LoraConfig, inject_adapter_in_model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS)
-        return inject_adapter_in_model(config, frozen_view(unet))
+        view = inject_adapter_in_model(config, frozen_view(unet))
+    for name, parameter in view.named_parameters():
+        if "lora_" in name:  # peft makes them in the U-Net's type, where half precision would round AdamW's eps to 0
+            parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
+    return view
 
 
 def lora_weights(unet: nn.Module) -> Weights:

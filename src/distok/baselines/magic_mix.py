@@ -43,6 +43,7 @@ class MagicMixSettings(Settings):
             self.require_whole("steps")
         if self.guidance_scale is not None:
             self.require_within(0, 100, "guidance_scale")
+        self.require_flag("step_from_mixed")
 
 
 class MagicMix(Baseline):

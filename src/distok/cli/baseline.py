@@ -60,7 +60,7 @@ def baseline(
         parts = _open(backend, model, labeler, concepts, device, dtype, offload)
         asked = as_distribution(asked, None if any_words else parts.names)
     drawing = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
-    folder = _claim(method, asked, parts.backend, prompt, seed, drawing, out, force)
+    folder = _claim(method, asked, parts, prompt, seed, drawing, out, force)
     with output.progress(method.title) as callback:
         outcome = method.make(
             parts.backend,
@@ -137,14 +137,16 @@ def _changes(given: list[str]) -> dict[str, Any]:
 
 
 def _claim(
-    method: Any, asked: Any, backend: Any, prompt: str, seed: int, drawing: dict[str, Any], out: Path | None, force: bool
+    method: Any, asked: Any, parts: "_Parts", prompt: str, seed: int, drawing: dict[str, Any], out: Path | None, force: bool
 ) -> Path:
     from distok.asking import slug
     from distok.baselines.saving import describe
-    from distok.concept import digest
+    from distok.concept import digest, digest_weights
     from distok.gallery import claim
 
-    made = {**describe(method), "mix": asked.as_dict(), "prompt": prompt, "backend": backend.hash}
+    made = {**describe(method), "mix": asked.as_dict(), "prompt": prompt, "backend": parts.backend.fingerprint}
+    made |= {"labeler": parts.labeler.hash} if parts.labeler else {}
+    made |= {"model": digest_weights(parts.model.state_dict())} if method.needs_model and parts.model else {}
     made |= {key: value for key, value in drawing.items() if value is not None}
     made = json.loads(json.dumps(made))
     name = f"{method.name}-{slug(asked)}-{seed}-{digest(json.dumps(made, sort_keys=True))[:4]}"

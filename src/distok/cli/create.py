@@ -70,6 +70,7 @@ def create(
 
     with output.waiting("opening the models"):
         creator = api.open(backend, model, labeler, device, dtype=dtype, offload=offload)
+        _check_reader(refine, creator)
         token = saved or (creator.concept_of(recipe) if recipe else creator.concept(mix or "", any_words))
     folder = _claim(creator, token, prompt, seed, settings, {"best_of": best_of, "refine": refine}, out, force)
     if refine:
@@ -97,6 +98,14 @@ def _check_refine(rounds: int, mix: str | None) -> None:
         raise DistokError("--refine corrects the weights of a mix; give a mix, or leave it out")
     if rounds == 1:
         raise DistokError("--refine 1 corrects nothing: its one round gives the weights that were asked; give 2 or more")
+
+
+def _check_reader(rounds: int, creator: "Creator") -> None:
+    """Find out before anything is claimed or drawn."""
+    from distok.errors import DistokError
+
+    if rounds and creator.labeler is None:
+        raise DistokError("--refine reads pictures as it goes, and this backend has no labeler; give one with --labeler")
 
 
 def _refined(creator: "Creator", mix: str, rounds: int, how: dict[str, Any]) -> "Concept":
@@ -150,7 +159,8 @@ def _claim(
         "concept": concept.hash,
         "mix": concept.distribution and str(concept.distribution),
         "prompt": prompt,
-        "backend": creator.backend.hash,
+        "backend": creator.backend.fingerprint,
+        "labeler": creator.labeler and creator.labeler.hash,
         **{key: value for key, value in settings.items() if value is not None},
         **{key: value for key, value in search.items() if value > 1 or (key == "refine" and value)},
     }

@@ -13,8 +13,10 @@ from distok.cli import options
 
 _NEEDED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "typer", "rich")
 _EXTRAS = {
-    "skia-python": "draws the Menagerie: pip install 'distok[world]'",
-    "matplotlib": "plots of evaluate: pip install 'distok[report]'",
+    "skia-python": "draws the Menagerie: pip install skia-python",
+    "matplotlib": "plots of evaluate: pip install matplotlib",
+    "peft": "the baseline DiffMorpher: pip install peft",
+    "accelerate": "offloading, training by several processes: pip install accelerate",
 }
 
 
@@ -162,6 +164,7 @@ def _checkpoints() -> dict[str, dict[str, Any]]:
         "labeler": folder / "labeler" / "config.json",
         "model": folder / "distok.safetensors",
         "names": folder / "names.txt",
+        "evaluator": folder / "evaluator.safetensors",
     }
     return {
         name: {"path": str(path.parent if path.suffix == ".json" else path), "present": path.is_file()}
@@ -170,7 +173,7 @@ def _checkpoints() -> dict[str, dict[str, Any]]:
 
 
 def _problems(packages: dict[str, str | None], checkpoints: dict[str, dict[str, Any]]) -> list[str]:
-    problems = [f"{name} is not installed: pip install distok" for name in _NEEDED if packages[name] is None]
+    problems = [f"{name} is not installed: pip install {name}" for name in _NEEDED if packages[name] is None]
     missing = [name for name, part in checkpoints.items() if not part["present"]]
     if missing:
         problems.append(f"the Menagerie lacks its {', '.join(missing)}: reinstall distok, or build it with 'distok world train'")

@@ -48,7 +48,14 @@ def explore(
 
         creator = api.open(backend, model, labeler, device, dtype=dtype, offload=offload)
     given = {key: value for key, value in settings.items() if value is not None}
-    made = {"prior": prior, "seed": seed, "prompt": prompt, "model": creator.model_hash, "backend": creator.backend.hash, **given}
+    made = {
+        "prior": prior,
+        "seed": seed,
+        "prompt": prompt,
+        "model": creator.model_hash,
+        "backend": creator.backend.fingerprint,
+        **given,
+    }
     folder = claim(out or Path("explorations") / f"{prior}-{seed}", made, force)
     concepts = creator.explore(n, prior, seed)
     with output.progress("drawing") as callback:

@@ -55,7 +55,7 @@ def train(
         check_device(device)
         opened = open_backend(backend_path, device, as_dtype(dtype), offload)
         preset = preset or ("menagerie" if backend is None else FAMILIES[opened.family].preset)
-        settings = training.preset(preset, **(_held_out(names) if backend is None else {}) | values)
+        settings = training.preset(preset, **_held_out(names, backend is None) | values)
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
     if collect:
         bank = _collect(bank or out / "bank.safetensors", collect, opened, reader, names, settings, collect_from)
@@ -71,10 +71,13 @@ def train(
     output.show(f"trained: {output.bold(path)}", f"[dim]use it: {output.command(*use)}[/dim]")
 
 
-def _held_out(names: tuple[str, ...]) -> dict[str, Any]:
-    """The shipped world's evaluation stands on sets of classes that no training may mix."""
+def _held_out(names: tuple[str, ...], shipped: bool) -> dict[str, Any]:
+    """The evaluation of the Menagerie's classes stands on sets of them that no training may mix, whatever the pipeline."""
+    from distok.menagerie.species import NAMES
     from distok.menagerie.splits import splits
 
+    if not shipped and not set(NAMES) <= set(names):
+        return {}
     return {"held_out": [each for each in splits().held_out if set(each) <= set(names)]}
 
 

@@ -29,6 +29,7 @@ class Recipe:
         z: the latent that the concept was decoded from, or None.
         names_hash: of the classes that the model was trained on.
         backend, backend_hash, model_hash: the pipeline, its text encoder, the DisTok model.
+        pipeline_hash: a quick hash of the whole pipeline; empty where an older version wrote the picture.
         version: of the package.
     """
 
@@ -48,6 +49,7 @@ class Recipe:
     version: str
     sampler: str = ""
     negative_prompt: str = ""
+    pipeline_hash: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
@@ -118,8 +120,8 @@ def read_recipe(path: str | Path) -> Recipe:
         raise DistokError(f"{path} has no recipe inside; give a PNG that distok wrote and no other program has saved since")
     try:
         said = json.loads(text)
-        return Recipe(**{field.name: said[field.name] for field in fields(Recipe)})
-    except (ValueError, KeyError, TypeError) as error:
+        return Recipe(**{field.name: said[field.name] for field in fields(Recipe) if field.name in said})
+    except (ValueError, TypeError) as error:
         raise DistokError(
             f"the recipe inside {path} cannot be read ({error}); it may be from another version of distok"
         ) from None

@@ -14,7 +14,7 @@ import numpy as np
 
 from distok.backends.prompts import PROMPT
 from distok.distribution import PRIORS
-from distok.errors import DistokError
+from distok.errors import UnavailableError
 from distok.evaluation.cases import Bench, shoot
 from distok.evaluation.contest import items_of
 from distok.evaluation.exploration import diversity
@@ -84,7 +84,7 @@ def run_ablation(
     Returns:
         The ``distok.safetensors`` of each variant and training seed.
     """
-    from distok.training import MODEL_FILE, train
+    from distok.training import train
 
     base = settings or default_settings(bank.names)
     base = replace(base, delta=0.0, estimate_count=0, steps=steps or base.steps, bank_count=base.bank_count or 128)
@@ -93,9 +93,10 @@ def run_ablation(
         for variant, how in VARIANTS.items():
             folder = out / f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
             report = None if callback is None else _steps(callback, f"training {variant}, seed {seed}")
-            if not (folder / MODEL_FILE).is_file():
-                train(replace(base, seed=seed, **how.changes), backend, labeler, bank.names, folder, report, bank)
-            models[variant][seed] = folder / MODEL_FILE
+            # A finished run returns at once; one with other settings is refused, not taken for this one.
+            models[variant][seed] = train(
+                replace(base, seed=seed, **how.changes), backend, labeler, bank.names, folder, report, bank
+            )
     return models
 
 
@@ -156,7 +157,7 @@ def bank_for(bench: Bench, path: Path, callback: Report | None = None, size: int
     from distok.training.tasks import Allowed
 
     if bench.rulers.labeler is None:
-        raise DistokError("an estimation bank needs a labeler; give one, or a bank that is finished")
+        raise UnavailableError("an estimation bank needs a labeler; give one, or a bank that is finished")
     settings = settings_of(bench.model, bench.names)
     tokens = mixture_tokens(
         bench.backend.name_tokens(bench.names).cpu().float(), Allowed.among(bench.names, settings.held_out), size
@@ -215,7 +216,7 @@ def _table(who: str, figures: Mapping[str, Any]) -> Table:
     )
     heads = ("variant", "KL (each training seed) ↓", *APART.values())
     note = (
-        "Mean over cases and training seeds [95 % bootstrap over cases, or over training seeds where the column says so]; "
+        "Mean over cases and training seeds [95 % interval over cases, or over training seeds where the column says so]; "
         'differences are paired. A variant\'s reference is "full", or "as published": fusion of pairs alone, from random weights.'
     )
     return Table(f"Ablation by the {who}", heads, rows, note)
@@ -237,7 +238,7 @@ def _spread_table(spread: Sequence[Mapping[str, Any]], variants: list[str], samp
     heads = (*heads, "Vendi, N(0, I) as it is ↑", "creature, as it is ↑", "Vendi minus reference, as it is")
     note = (
         f"{samples} random latents of each model by the evaluator, mean over training seeds; differences are paired by training "
-        "seed, 95 % bootstrap over them. First through the measured law of the latents, then N(0, I) decoded as it is."
+        "seed, 95 % interval over them. First through the measured law of the latents, then N(0, I) decoded as it is."
     )
     return Table("Diversity of random samples", heads, tuple(rows), note)
 

@@ -94,6 +94,11 @@ class Bench:
         asked = [("pair", Distribution(tuple(pair), (0.5, 0.5))) for pair in pairs] + [("weighted", each) for each in weighted]
         return [Case(i, kind, each) for i, (kind, each) in enumerate(asked)]
 
+    def met(self, cases: Sequence[Case]) -> int:
+        """How many of the cases this DisTok could mix in training: their sets of classes are not among those it held out."""
+        held_out = {frozenset(each) for each in json.loads(self.model.provenance.get("settings", "{}")).get("held_out", [])}
+        return sum(frozenset(case.asked.names) not in held_out for case in cases)
+
     def spread(self, count: int | None) -> list[Case]:
         """``count`` of the cases, evenly from all of them; all with None."""
         if count is None or count >= len(self.cases):

@@ -14,8 +14,16 @@ from distok.evaluation.readings import HEADINGS, HIGHER_IS_BETTER
 from distok.evaluation.report import Table
 from distok.evaluation.statistics import Interval, bootstrap
 
-SUITES = {"methods": ("method",), "fidelity": ("method",), "sensitivity": ("setting", "method"), "ablation": ("variant",)}
+SUITES = {  # what tells the rows of a case apart
+    "methods": ("method",),
+    "fidelity": ("method",),
+    "sensitivity": ("setting", "method"),
+    "refinement": ("method", "rounds"),
+    "ablation": ("variant",),
+}
+FEWEST = 6  # cases of a verdict
 SHOWN = ("kl", "js", "top1", "topk")
+Case = tuple[str, str]
 Key = tuple[str, ...]  # what is compared, by whom it was read, and the measure
 
 
@@ -46,9 +54,8 @@ def _compare(suite: str, first: Path, second: Path, metrics: Sequence[str]) -> l
             continue
         before, after = (np.array([side[key][case] for case in cases]) for side in (one, other))
         moved = bootstrap(after - before)
-        rows.append(
-            (*key[:-1], HEADINGS[key[-1]], f"{before.mean():.3f}", f"{after.mean():.3f}", str(moved), _verdict(moved, key[-1]))
-        )
+        told = (f"{before.mean():.3f}", f"{after.mean():.3f}", str(moved), _verdict(moved, key[-1], len(cases)))
+        rows.append((*key[:-1], HEADINGS[key[-1]], *told))
     if not rows:
         return []
     heads = (*SUITES[suite], "reader", "measure", "first", "second", "second minus first", "verdict")
@@ -56,24 +63,26 @@ def _compare(suite: str, first: Path, second: Path, metrics: Sequence[str]) -> l
     return [Table(f"{suite}: what moved", heads, tuple(rows), note)]
 
 
-def _verdict(moved: Interval, metric: str) -> str:
+def _verdict(moved: Interval, metric: str, count: int) -> str:
+    if count < FEWEST:
+        return f"fewer than {FEWEST} cases"
     if moved.low <= 0 <= moved.high:
         return "no difference shown"
     return "better" if (moved.low > 0) == (metric in HIGHER_IS_BETTER) else "worse"
 
 
-def _values(folder: Path, suite: str, metrics: Sequence[str]) -> dict[Key, dict[str, float]]:
-    """Every measure by key and case; a case read under several training seeds counts once, by its mean."""
+def _values(folder: Path, suite: str, metrics: Sequence[str]) -> dict[Key, dict[Case, float]]:
+    """Every measure by key and case (its number and mix); a case read under several training seeds counts once, by its mean."""
     path = folder / f"{suite}.csv"
     if not path.is_file():
         return {}
-    found: dict[Key, dict[str, list[float]]] = {}
+    found: dict[Key, dict[Case, list[float]]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 for metric in metrics:
                     key = (*(row[name] for name in SUITES[suite]), row["reader"], metric)
-                    found.setdefault(key, {}).setdefault(row["case"], []).append(float(row[metric]))
+                    found.setdefault(key, {}).setdefault((row["case"], row["asked"]), []).append(float(row[metric]))
     except (KeyError, TypeError, ValueError) as error:
         raise DistokError(f"{path} is not a table of this version ({error}); run the suite again") from None
     return {key: {case: float(np.mean(each)) for case, each in cases.items()} for key, cases in found.items()}

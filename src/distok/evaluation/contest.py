@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 
 from distok.baselines import baseline
-from distok.errors import DistokError
+from distok.errors import DistokError, UnavailableError
 from distok.evaluation.cases import ARTIST, Bench, Case, artist_pictures
 from distok.evaluation.pictures import encode_png
 from distok.files import read_tensors, write_bytes, write_tensors
@@ -110,6 +110,8 @@ class Contest:
 
         # Another DisTok leaves the pictures of methods that use none as they are.
         parts = (repr(method.settings), *((bench.model_hash,) if method.needs_model else ()))
+        if method.revision > 1:
+            parts = (*parts, f"revision {method.revision}")
         return self._kept(method.name, case, seeds, parts, make)
 
     def _kept(
@@ -200,10 +202,10 @@ def run_all(
         title = contest.method(name).title
         try:
             found[title] = contest.run(name, cases, count, stage)
-        except DistokError as error:
+        except UnavailableError as error:
             absent.append(Absent(title, str(error)))
     if not found:
-        raise DistokError(f"no method could take part: {'; '.join(f'{each.title}: {each.reason}' for each in absent)}")
+        raise UnavailableError(f"no method could take part: {'; '.join(f'{each.title}: {each.reason}' for each in absent)}")
     if contest.bench.has_artist:
         found[ARTIST] = contest.artist(cases, count)
     return found, absent

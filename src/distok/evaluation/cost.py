@@ -6,8 +6,10 @@ from statistics import median
 from typing import Any
 
 from distok.baselines import Baseline, baseline
-from distok.errors import DistokError
+from distok.errors import UnavailableError
 from distok.evaluation.cases import DISTOK, Bench, Case
+from distok.evaluation.contest import Absent
+from distok.evaluation.fidelity import absent_table
 from distok.evaluation.report import Result, Table, number
 
 COMPARED = 3
@@ -22,15 +24,15 @@ def cost(bench: Bench, chosen: Sequence[str], preset: str = "menagerie", compare
     pairs = [case for case in bench.cases if case.kind == "pair"][: compared + 1]
     methods = {name: baseline(name, preset) for name in ("distok", *chosen)}
     taken: dict[str, list[Any]] = {name: [] for name in methods}
-    absent: dict[str, str] = {}
+    absent: dict[str, Absent] = {}
     for done, case in enumerate(pairs):
         for name, method in methods.items():
             bench.darkroom.tell(f"cost: {method.title}", done, len(pairs))
             if name not in absent:
                 try:
                     taken[name].append(_one(bench, method, case))
-                except DistokError as error:
-                    absent[name] = str(error)
+                except UnavailableError as error:
+                    absent[name] = Absent(method.title, str(error))
     rows = {methods[name].title: _row(each) for name, each in taken.items() if name not in absent}
     own = rows[DISTOK]["seconds"]
     figures: dict[str, Any] = {title: row | {"times DisTok": row["seconds"] / own} for title, row in rows.items()}
@@ -40,8 +42,8 @@ def cost(bench: Bench, chosen: Sequence[str], preset: str = "menagerie", compare
     )
     heads = ("method", "once for all, s", "concept alone, s", "mix to first picture, s ↓", "times DisTok")
     note = f"Median of {len(pairs) - 1} held-out pairs, one picture each, in one run; {_machine()}."
-    record = {"methods": figures, "absent": {methods[name].title: why for name, why in absent.items()}, "machine": _machine()}
-    return Result("cost", record, (Table("Time per concept", heads, lines, note),))
+    record = {"methods": figures, "absent": {each.title: each.reason for each in absent.values()}, "machine": _machine()}
+    return Result("cost", record, (Table("Time per concept", heads, lines, note), *absent_table(list(absent.values()))))
 
 
 def _one(bench: Bench, method: Baseline, case: Case) -> Any:

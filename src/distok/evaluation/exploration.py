@@ -33,7 +33,7 @@ def exploration(bench: Bench, count: int = 120, seed: int = 0) -> Result:
     shots = [Shot(named(name), number) for name, number in zip(names, numbers, strict=True)]
     pictures[SINGLES] = bench.darkroom.develop(f"exploration: {SINGLES}", shots)
     figures = {name: judge(bench, each) for name, each in pictures.items()}
-    note = f"{count} pictures each, by the evaluator; shares with 95 % bootstrap intervals. Vendi and distance on its features."
+    note = f"{count} pictures each, by the evaluator; shares with 95 % intervals. Vendi and distance on its features."
     table = exploration_table("Random exploration", figures, "latents", note)
     page = grid({name: each[:10] for name, each in pictures.items()}, [f"seed {number}" for number in numbers[:10]])
     return Result("exploration", figures, (table,), (), {"exploration.png": page})

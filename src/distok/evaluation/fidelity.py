@@ -21,7 +21,7 @@ GRID_CASES = 10
 REFINED = "DisTok, refined"  # title of distok.baselines.search.DistokRefined
 KINDS = ("all", "pair", "weighted")
 NOTE = (
-    "Mean over cases [95 % percentile bootstrap over cases]. A case's reading is the mean over its pictures; both sides of a KL "
+    "Mean over cases [95 % interval over cases]. A case's reading is the mean over its pictures; both sides of a KL "
     "are smoothed by 1e-6; nats. top-1: the largest share is (one of) the heaviest asked; top-k: the k largest are exactly "
     "the k asked; Spearman takes shares under 0.01 as 0."
 )
@@ -69,6 +69,7 @@ def play(bench: Bench, folder: Path, stage: str, methods: Sequence[str], seeds: 
     records = [record for title in items for record in score(bench, items[title], title)]
     figures = summarise(records)
     figures["settings"] = {"seeds": seeds, "cases": len(chosen), "first seed of case i": f"{STRIDE} * i", "preset": preset}
+    figures["settings"]["cases that training could mix"] = bench.met(chosen)
     figures["settings"]["methods"] = {name: repr(contest.method(name).settings) for name in ("distok", *methods)}
     figures["absent"] = {each.title: each.reason for each in absent}
     return Match(contest, chosen, items, absent, records, figures)
@@ -137,12 +138,14 @@ def _minus(by: Mapping[str, Mapping[str, np.ndarray]], ours: str) -> dict[str, A
 
 def tables(figures: Mapping[str, Any]) -> tuple[Table, ...]:
     """For each reader the metrics over all cases, the KL by kind of case, and the paired differences."""
-    made = []
+    made, settings = [], figures.get("settings", {})
+    met = settings.get("cases that training could mix")
+    told = f"{NOTE} Of the {settings['cases']} mixes, this DisTok could meet {met or 'none'} in training." if settings else NOTE
     for reader in (name for name in ("evaluator", "labeler") if name in figures):
         kinds = figures[reader]
         every = kinds["all"]
         rows = tuple((m, *(str(row[key]) for key in METRICS)) for m, row in every["methods"].items())
-        made.append(Table(f"Fidelity by the {reader}", ("method", *(_heading(key) for key in METRICS)), rows, NOTE))
+        made.append(Table(f"Fidelity by the {reader}", ("method", *(_heading(key) for key in METRICS)), rows, told))
         parts = [kind for kind in KINDS[1:] if kind in kinds]
         rows = tuple(
             (m, *(str(kinds[kind]["methods"][m]["kl"]) for kind in parts), str(row["each_kl"]), str(row["each_js"]))

@@ -9,6 +9,7 @@ from distok.baselines import baseline_class
 from distok.errors import DistokError
 from distok.evaluation.cases import STRIDE, Bench
 from distok.evaluation.pictures import Darkroom, Report
+from distok.scorers import known_kind
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Job:
         callback: told (stage, done, total).
 
     Raises:
-        DistokError: a number out of range, or an unknown method.
+        DistokError: a number out of range, an unknown method or scorer, or no bank where one is named.
     """
 
     out: Path
@@ -107,6 +108,8 @@ class Job:
             )
         for name in self.methods or ():
             baseline_class(name)
+        for kind in self.scorers or ():
+            known_kind(kind)
 
     @property
     def baselines(self) -> str:

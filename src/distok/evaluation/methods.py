@@ -72,10 +72,10 @@ def set_measures(bench: Bench, items: Sequence[Item], artist: Sequence[Item] | N
     from distok.menagerie.species import NAMES
 
     features = _all(items, "features")
-    largest = np.concatenate([item.readings["evaluator"] for item in items]).max(1)
+    # Pictures of one case are pictures of one concept: the case is what is drawn again, not the picture.
     found: dict[str, Any] = {
-        "creature": bootstrap((_all(items, "creature") > 0.5).astype(float)),
-        "novel": bootstrap((largest < TAU).astype(float)),
+        "creature": bootstrap([float((item.looks["creature"] > 0.5).mean()) for item in items]),
+        "novel": bootstrap([float((item.readings["evaluator"].max(1) < TAU).mean()) for item in items]),
         "vendi": vendi(features),
         "distance": mean_distance(features),
         "duplicates": duplicates(features),
@@ -101,7 +101,7 @@ def _set_table(figures: Mapping[str, Mapping[str, Any]]) -> Table:
     rows = tuple((title, *(_cell(key, row.get(key)) for key in keys)) for title, row in figures.items())
     note = (
         "All pictures of a method as one set, by the evaluator's features and zones; Fréchet and kernel distance to the "
-        "artist's pictures of the same mixes. Part faithfulness and novelty: over cases, 95 % bootstrap."
+        "artist's pictures of the same mixes. Intervals: over cases, 95 %."
     )
     return Table("Sets of pictures", ("method", *(SETS[key][0] for key in keys)), rows, note)
 
@@ -142,5 +142,5 @@ def _scorer_table(figures: Mapping[str, Any]) -> Table:
             rows.append((kind, f"missing: {found}", ""))
         else:
             rows += [(kind, title, str(value)) for title, value in found.items()]
-    note = "First picture of each case; mean over cases with 95 % bootstrap. What is missing was not measured."
+    note = "First picture of each case; mean over cases with 95 % interval. What is missing was not measured."
     return Table("Scorers", ("scorer", "method", "score"), tuple(rows), note)

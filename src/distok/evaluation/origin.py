@@ -13,6 +13,7 @@ from typing import Any
 from distok.evaluation.report import Table
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
+EXTRAS = ("peft", "skia-python", "matplotlib")  # whether they are here decides who takes part
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Origin:
     def of(cls, suite: str, asked: Mapping[str, Any], command: str = "") -> "Origin":
         """For this installation."""
         found = {"python": platform.python_version(), "machine": platform.machine()}
-        for name in ("distok", *LIBRARIES):
+        for name in ("distok", *LIBRARIES, *EXTRAS):
             try:
                 found[name] = version(name)
             except PackageNotFoundError:
@@ -56,6 +57,13 @@ class Origin:
             "suite": self.suite, "command": self.command, "commit": self.commit, "versions": dict(self.versions),
             "asked": dict(self.asked), "fingerprint": self.fingerprint,
         }  # fmt: skip
+
+    def told(self) -> str:
+        """The same in a line for people."""
+        made = self.command or f"distok.evaluation.run({self.suite!r})"
+        libraries = ", ".join(f"{name} {number}" for name, number in self.versions.items() if name not in EXTRAS)
+        seeds, cases = self.asked.get("seeds"), self.asked.get("cases") or "as the suite has them"
+        return f"Made by: {made}; commit {self.commit or 'unknown'}; seeds {seeds}, cases {cases}; {libraries}."
 
     def held(self, out: Path) -> tuple[Table, ...] | None:
         """The tables of this very suite where ``out`` holds them; never of code that was changed since its commit."""

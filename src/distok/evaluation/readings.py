@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from distok.distribution import compare
-from distok.errors import DistokError
+from distok.errors import DistokError, UnavailableError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -75,7 +75,7 @@ class Rulers:
         if who == "evaluator":
             return self.look(pictures).mix
         if self.labeler is None:
-            raise DistokError("there is no labeler; give one")
+            raise UnavailableError("there is no labeler; give one")
         return self.labeler.probabilities(pictures, self.names).double().cpu().numpy()
 
     def look(self, pictures: "Sequence[Image.Image] | np.ndarray") -> "Looks":
@@ -85,7 +85,7 @@ class Rulers:
             DistokError: there is no evaluator.
         """
         if self.evaluator is None:
-            raise DistokError("this needs the independent evaluator; give its file with --evaluator")
+            raise UnavailableError("this needs the independent evaluator; give its file with --evaluator")
         return Looks.of(self.evaluator.read(pictures), self.names)
 
 

@@ -9,7 +9,7 @@ from distok import selection
 from distok.baselines import baseline_class
 from distok.baselines.search import Refined
 from distok.distribution import Distribution
-from distok.errors import DistokError
+from distok.errors import UnavailableError
 from distok.evaluation.cases import Bench, Case
 from distok.evaluation.contest import Contest, Item
 from distok.evaluation.fidelity import score, values
@@ -50,7 +50,7 @@ def refinement(
         DistokError: one of ``chosen`` is not a refined method, or there is no labeler.
     """
     if bench.rulers.labeler is None:
-        raise DistokError("a refinement reads pictures as it goes; give a labeler")
+        raise UnavailableError("a refinement reads pictures as it goes; give a labeler")
     asked, records, told = bench.spread(cases), [], bench.darkroom.tell
     contest = Contest(bench, folder, preset)
     sketches = Contest(bench, folder, preset, {"steps": selection.preview_steps(bench.backend.defaults.steps)})
@@ -74,7 +74,7 @@ def refinement(
 
 def _loop(contest: Contest, name: str) -> Refined:
     if not issubclass(baseline_class(name), Refined):
-        raise DistokError(f"{name} refines nothing; choose {' or '.join(LOOPS)}")
+        raise UnavailableError(f"{name} refines nothing; choose {' or '.join(LOOPS)}")
     loop = contest.method(name)
     assert isinstance(loop, Refined)
     return loop

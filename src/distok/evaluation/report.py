@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distok.errors import DistokError
+from distok.errors import UnavailableError
 from distok.evaluation.pictures import encode_png
 from distok.evaluation.statistics import Interval
 from distok.files import write_bytes, write_text
@@ -74,29 +74,26 @@ class Result:
     images: Mapping[str, bytes] = field(default_factory=dict)
 
     def save(self, out: Path, origin: "Origin | None" = None) -> Path:
-        """Write ``SUITE.json``, ``.md``, ``.csv`` and the images into ``out``, then the page over all suites there."""
-        told = {} if origin is None else {"origin": origin.record()}
-        stored = {**self.figures, "tables": [asdict(table) for table in self.tables], **told}
-        write_text(out / f"{self.suite}.json", json.dumps(plain(stored), indent=1, allow_nan=False) + "\n")
+        """Write ``SUITE.md``, ``.csv`` and the images into ``out``, then the page over all suites there, and ``SUITE.json``.
+
+        The JSON file comes last: where it is, everything is.
+        """
         if self.records:
             write_text(out / f"{self.suite}.csv", csv_text(self.records))
         for name, data in self.images.items():
             write_bytes(out / name, data)
-        line = "" if origin is None else _told(origin)
+        line = "" if origin is None else origin.told()
         parts = [f"## {self.suite}\n", *(table.markdown() for table in self.tables), *(f"![{n}]({n})\n" for n in self.images)]
         write_text(out / f"{self.suite}.md", "\n".join([*parts, *([line + "\n"] if line else [])]))
         body = f'<h2 id="{self.suite}">{self.suite}</h2>\n' + "".join(table.html() for table in self.tables)
         body += "".join(_inline(name, data) for name, data in self.images.items())
         body += f"<p>{html.escape(line)}</p>\n" if line else ""
         write_text(out / f"{self.suite}.html", body)
-        return write_index(out, self.suite)
-
-
-def _told(origin: "Origin") -> str:
-    made = origin.command or f"distok.evaluation.run({origin.suite!r})"
-    libraries = ", ".join(f"{name} {number}" for name, number in origin.versions.items())
-    seeds, cases = origin.asked.get("seeds"), origin.asked.get("cases") or "as the suite has them"
-    return f"Made by: {made}; commit {origin.commit or 'unknown'}; seeds {seeds}, cases {cases}; {libraries}."
+        page = write_index(out, self.suite)
+        told = {} if origin is None else {"origin": origin.record()}
+        stored = {**self.figures, "tables": [asdict(table) for table in self.tables], **told}
+        write_text(out / f"{self.suite}.json", json.dumps(plain(stored), indent=1, allow_nan=False) + "\n")
+        return page
 
 
 def _inline(name: str, data: bytes) -> str:
@@ -171,7 +168,7 @@ def chart(draw: Any, columns: int, title: str) -> bytes:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise DistokError("plots need matplotlib; install it with: pip install 'distok[report]'") from None
+        raise UnavailableError("plots need matplotlib; install it with: pip install matplotlib") from None
     figure = Figure(figsize=(3.4 * columns, 3.7), layout="constrained")
     draw(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
     figure.suptitle(title, fontsize=10)

@@ -37,7 +37,7 @@ def reuse(bench: Bench, seeds: int = 5, tokens: int = 12) -> Result:
     lines = [(look, *(str(figures[who]["looks"][look]) for who in figures)) for look in names]
     for key, label in (("same", "all looks"), ("repeat", "plain again, other seeds"), ("different", "between different tokens")):
         lines.append((label, *(str(figures[who][key]) for who in figures)))
-    note = f"{len(cases)} tokens, {seeds} pictures each, mean readings; nats; 95 % bootstrap over tokens or pairs."
+    note = f"{len(cases)} tokens, {seeds} pictures each, mean readings; nats; 95 % interval over tokens or pairs."
     table = Table("One token in many looks", heads, tuple(lines), note)
     page = grid(rows, [str(case.asked).replace(", ", "\n") for case in cases[:10]], cell=96)
     return Result("reuse", figures, (table,), (), {"reuse.png": page})

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from distok.evaluation.cases import DISTOK, Bench
-from distok.evaluation.contest import Contest, run_all
-from distok.evaluation.fidelity import score, values
+from distok.evaluation.contest import Absent, Contest, run_all
+from distok.evaluation.fidelity import absent_table, score, values
 from distok.evaluation.report import Result, Table
 from distok.evaluation.statistics import bootstrap
 
@@ -34,10 +34,11 @@ def sensitivity(
     bench: Bench, folder: Path, seeds: int = 2, cases: int | None = 20, chosen: Sequence[str] = AGAINST, preset: str = "menagerie"
 ) -> Result:
     """Repeat the comparison of fidelity under other guidance scales and step counts, by both readers, paired by case."""
-    asked, figures, records = bench.spread(cases), {}, []
+    asked, figures, records, missing = bench.spread(cases), {}, [], []
     for label, options in settings(bench).items():
         contest = Contest(bench, folder, preset, options)
-        items, _ = run_all(contest, ("distok", *chosen), asked, seeds, f"sensitivity, {label}")
+        items, absent = run_all(contest, ("distok", *chosen), asked, seeds, f"sensitivity, {label}")
+        missing += [Absent(f"{each.title}, {label}", each.reason) for each in absent]
         found = [record for title in items for record in score(bench, items[title], title)]
         records += [{"setting": label, **record} for record in found]
         figures[label] = {
@@ -53,17 +54,19 @@ def sensitivity(
             }
             for who in bench.rulers.who
         }
-    made = tuple(_table(figures, who) for who in reversed(bench.rulers.who))
-    note = {"seeds": seeds, "cases": len(asked)}
-    return Result("sensitivity", {"by setting": figures, "settings": note}, made, records)
+    count = f"{len(asked)} cases, {seeds} picture{'s' if seeds > 1 else ''} of each."
+    made = tuple(_table(figures, who, count) for who in reversed(bench.rulers.who))
+    found = {"by setting": figures, "settings": {"seeds": seeds, "cases": len(asked)}}
+    found["absent"] = {each.title: each.reason for each in missing}
+    return Result("sensitivity", found, (*made, *absent_table(missing)), records)
 
 
-def _table(figures: dict[str, Any], who: str) -> Table:
+def _table(figures: dict[str, Any], who: str, count: str) -> Table:
     rows = []
     for label, by_reader in figures.items():
         for title, row in by_reader[who].items():
             apart = "" if title == DISTOK else str(row["DisTok minus it, kl"])
             rows.append((label, title, str(row["kl"]), apart, "" if title == DISTOK else str(row["DisTok minus it, js"])))
     heads = ("setting", "method", "KL (asked ‖ measured) ↓", "DisTok minus it, KL", "DisTok minus it, JS")
-    note = "Paired by case, 95 % bootstrap; a conclusion holds where the sign of the difference does not change."
+    note = f"{count} Paired by case, 95 % interval; a conclusion holds where the sign of the difference does not change."
     return Table(f"Sensitivity, by the {who}", heads, tuple(rows), note)

@@ -3,7 +3,7 @@
 Shapes: c chains, r pictures of a concept, k classes, d token width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distok import seeds as randomness
 from distok.backends.prompts import PROMPT
+from distok.errors import DistokError
 from distok.evaluation.ablation import settings_of
 from distok.evaluation.cases import Bench
 from distok.evaluation.pictures import Shot
@@ -83,12 +84,12 @@ def fused(bench: Bench, model: "DisTok", names: Sequence[str]) -> Float[Tensor, 
 
 def _trained(bench: Bench, folder: Path, marks: Sequence[int]) -> "dict[int, DisTok]":
     from distok.model import DisTok
-    from distok.training import Trainer
+    from distok.training import Trainer, runtime
 
     paths = {mark: folder / f"at-{mark}.safetensors" for mark in marks}
-    if not all(path.is_file() for path in paths.values()):
-        settings = replace(settings_of(bench.model, bench.names), steps=max(marks), sub_steps=8, bank_count=0)
-        settings = replace(settings, delta=0.0, estimate_every=100, estimate_count=4 if bench.rulers.labeler else 0, seed=1)
+    settings = replace(settings_of(bench.model, bench.names), steps=max(marks), sub_steps=8, bank_count=0)
+    settings = replace(settings, delta=0.0, estimate_every=100, estimate_count=4 if bench.rulers.labeler else 0, seed=1)
+    with runtime.deterministic(settings.threads):
         trainer = Trainer(settings, bench.backend, bench.rulers.labeler, bench.names)
 
         def look(report: dict[str, Any]) -> None:
@@ -98,8 +99,19 @@ def _trained(bench: Bench, folder: Path, marks: Sequence[int]) -> "dict[int, Dis
                 trainer.measure_latents()
                 trainer.model.save(paths[step], trainer.provenance())
 
-        trainer.run(folder, look)
+        if not all(_is_of(path, trainer.provenance()) for path in paths.values()):
+            trainer.run(folder, look)
+    lost = [path for path in paths.values() if not _is_of(path, trainer.provenance())]
+    if lost:
+        raise DistokError(f"{lost[0]} is gone, and the training in {folder} is past that step; delete {folder} and run again")
     return {mark: DisTok.load(path) for mark, path in paths.items()}
+
+
+def _is_of(path: Path, provenance: Mapping[str, str]) -> bool:
+    """Whether the model in a file was made by the run of this provenance."""
+    from distok.model import DisTok
+
+    return path.is_file() and DisTok.load(path).provenance.items() >= provenance.items()
 
 
 def _entropy(shares: Float[np.ndarray, " k"]) -> float:

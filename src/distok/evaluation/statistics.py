@@ -14,11 +14,13 @@ from distok.errors import DistokError
 
 RESAMPLES = 4000  # bootstrap draws; the ends of an interval then move by less than 2 % of its width between seeds
 LEVEL = 0.95
+FEW = 10  # up to so many values a percentile bootstrap is too narrow: of three, its 95 % interval holds the mean 75 times in 100
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # 97.5 % quantiles of t for 1 … 9 degrees of freedom
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over cases and its percentile bootstrap interval."""
+    """A mean over cases and its 95 % interval."""
 
     mean: float
     low: float
@@ -29,9 +31,10 @@ class Interval:
 
 
 def bootstrap(values: Float[np.ndarray, " c"] | Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """The mean of ``values`` with its 95 % percentile bootstrap interval over cases (Efron & Tibshirani 1993, ch. 13).
+    """The mean of ``values`` with its 95 % interval over cases.
 
-    For a paired comparison give the differences, case by case.
+    A percentile bootstrap (Efron & Tibshirani 1993, ch. 13); up to :data:`FEW` values Student's t, as mean ± t · s / √c. One
+    value alone says nothing of its spread: its interval has no ends. For a paired comparison give the differences, case by case.
 
     Raises:
         DistokError: no value, or one that is not finite.
@@ -39,6 +42,9 @@ def bootstrap(values: Float[np.ndarray, " c"] | Sequence[float], seed: int = 0, 
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
         raise DistokError(f"a bootstrap needs a list of finite numbers, one a case, not {values.size} of shape {values.shape}")
+    if values.size <= FEW:
+        reach = STUDENT[values.size - 2] * values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.inf
+        return Interval(float(values.mean()), float(values.mean() - reach), float(values.mean() + reach))
     drawn = seeds.rng(seed, "bootstrap", values.size).integers(values.size, size=(resamples, values.size))
     low, high = np.quantile(values[drawn].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(values.mean()), float(low), float(high))

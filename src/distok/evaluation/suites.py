@@ -2,13 +2,15 @@
 
 import difflib
 from collections.abc import Callable
+from dataclasses import replace
 
 from distok.concept import digest
-from distok.errors import DistokError
+from distok.errors import DistokError, UnavailableError
 from distok.evaluation.cases import Bench
 from distok.evaluation.job import Job
 from distok.evaluation.origin import Origin
 from distok.evaluation.report import Result, Table
+from distok.scorers import KINDS, located
 
 EXPLORED = 12  # pictures of each prior, in units of ``seeds``
 REUSED = 2  # pictures of each look are ``seeds`` divided by this
@@ -162,15 +164,31 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
         return tables
     bench = job.setup.open(job.out, job.callback)
     asked = job.asked() | {"hashes": bench.hashes, "bank": job.bank and digest(job.bank.read_bytes())}
+    asked["scorers"] = located(dict.fromkeys(KINDS) if job.scorers is None else job.scorers)
     for name in chosen:
         origin = Origin.of(name, asked, command)
         if (held := origin.held(job.out)) is not None:
             tables[name] = held
             continue
-        result = _RUN[name](bench, job)
-        result.save(job.out, origin)
-        tables[name] = result.tables
+        tables[name] = _run(name, bench, job, origin, alone=name == suite).tables
     return tables
+
+
+def _run(name: str, bench: Bench, job: Job, origin: Origin, alone: bool) -> Result:
+    """One suite and its report; in a group, one that cannot be had here says why, and the others go on."""
+    from distok.evaluation.refinement import LOOPS
+
+    if not alone and name == "refinement" and job.methods is not None:
+        job = replace(job, methods=tuple(each for each in job.methods if each in LOOPS) or None)
+    try:
+        result = _RUN[name](bench, job)
+    except UnavailableError as reason:
+        if alone:
+            raise
+        table = Table("Could not be measured", ("suite", "why"), ((name, str(reason)),))
+        result = Result(name, {"absent": {name: str(reason)}}, (table,))
+    result.save(job.out, origin)
+    return result
 
 
 def known(suite: str) -> str:

@@ -1,7 +1,8 @@
 """Two pictures of one case by two methods: which is better? Asked in both orders, so that a liking for one side cancels."""
 
+import hashlib
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ def questions(
     check_repeats(repeats)
     shown: dict[Path, Shown] = {}
     asked = []
-    for number, match in enumerate(matches):
+    for match in matches:
         for item in match:
             if item.picture not in shown:
                 shown[item.picture] = show(item.picture, size)
-        for repeat, swapped in _plan(number, repeats, mirror, seed):
+        for repeat, swapped in _plan(match, repeats, mirror, seed):
             first, second = reversed(match) if swapped else match
             pictures = (shown[first.picture], shown[second.picture])
             about = {"case": first.case, "first": first.method, "second": second.method}
@@ -47,14 +48,16 @@ def compare(matches: Sequence[Match], desk: Desk, repeats: int = 1, mirror: bool
     """Sum up the answers to :func:`questions` that ``desk`` holds.
 
     The verdict on a match is for the picture chosen more often over both orders and all repeats, a tie where neither is.
-    Mirrored, an order without its mirror image is left out, so that a preference for a side cannot decide.
+    Mirrored, an order without its mirror image is left out, so that a preference for a side cannot decide. Methods without a
+    verdict are not ranked.
     """
     items = [item for match in matches for item in match]
     methods, answers = methods_of(items), iter(desk.answers())
     records: list[dict[str, Any]] = []
     votes: dict[str, list[Vote]] = {name: [] for name in (*CRITERIA, OVERALL)}
-    for number, (a, b) in enumerate(matches):
-        given = [(repeat, swapped, next(answers)) for repeat, swapped in _plan(number, repeats, mirror, seed)]
+    for match in matches:
+        a, b = match
+        given = [(repeat, swapped, next(answers)) for repeat, swapped in _plan(match, repeats, mirror, seed)]
         records += [_record(a, b, swapped, repeat, answer) for repeat, swapped, answer in given]
         for name, own in votes.items():
             points = _points(given, name, mirror)
@@ -63,22 +66,38 @@ def compare(matches: Sequence[Match], desk: Desk, repeats: int = 1, mirror: bool
     figures: dict[str, Any] = {"criteria": {}, "repeats": repeats, "mirror": mirror, **account(desk), **_sides(records, mirror)}
     for name, own in votes.items():
         if own:
+            met = [method for method in methods if any(method in (vote.first, vote.second) for vote in own)]
             figures["criteria"][name] = {
-                "pairs": preference.pairs(own, methods),
-                "strengths": preference.strengths(own, methods, seed),
+                "pairs": preference.pairs(own, met),
+                "strengths": preference.strengths(own, met, seed),
             }
     overall = figures["criteria"].get(OVERALL, {"pairs": [], "strengths": []})
     tables = preference.tables(overall["pairs"], overall["strengths"], "Choices, all in all", f"cases. {_side_note(figures)}")
     return Findings(figures, tables, records)
 
 
-def _plan(number: int, repeats: int, mirror: bool, seed: int) -> list[tuple[int, bool]]:
-    """(repeat, swapped) of every question about a match."""
+def _plan(match: Match, repeats: int, mirror: bool, seed: int) -> list[tuple[int, bool]]:
+    """(repeat, swapped) of every question about a match.
+
+    The sides hang on the case and its two pictures alone: with more methods or pictures, what was asked before is asked alike,
+    and its answers are found again.
+    """
+    digests = [_digest(item.picture) for item in match]
     plan = []
     for repeat in range(repeats):
-        swapped = bool(seeds.derive(seed, "side", number, repeat) % 2)
+        turned = bool(seeds.derive(seed, "side", match[0].case, *sorted(digests), repeat) % 2)
+        swapped = turned != (digests[0] > digests[1])
         plan += [(repeat, swapped), (repeat, not swapped)] if mirror else [(repeat, swapped)]
     return plan
+
+
+@cache
+def _digest(picture: Path) -> str:
+    """A hash of a picture's pixels. Read once, so that a file replaced while the judge is asked keeps the side it had."""
+    from distok.concept import load_picture
+
+    pixels = load_picture(picture)
+    return hashlib.sha256(repr(pixels.size).encode() + pixels.tobytes()).hexdigest()
 
 
 def _points(given: Sequence[tuple[int, bool, Answer | None]], name: str, mirror: bool) -> int | None:

@@ -190,7 +190,7 @@ def redescribe(
 
 
 def summarise(items: Sequence[Item], results: Sequence[Redescription], seed: int = 0) -> Findings:
-    """KL and JS before and after the words, and the loss (after minus before) with 95 % bootstrap intervals over cases."""
+    """KL and JS before and after the words, and the loss (after minus before) with 95 % intervals over cases."""
     from distok.evaluation.report import Table
     from distok.evaluation.statistics import bootstrap
 
@@ -212,7 +212,7 @@ def summarise(items: Sequence[Item], results: Sequence[Redescription], seed: int
         cells = [str(entry[f"{name}_{part}"] or "–") for name in ("kl", "js") for part in ("first", "again", "loss")]
         rows.append((method, f"{entry['described']}/{entry['pictures']}", *cells))
     columns = ("method", "described", "KL", "KL, redrawn", "KL lost", "JS", "JS, redrawn", "JS lost")
-    note = "Nats, 0 is a perfect match; means over cases, 95 % bootstrap. Pictures without a caption are left out."
+    note = "Nats, 0 is a perfect match; means over cases, 95 % interval. Pictures without a caption are left out."
     records = [_record(item, result) for item, result in zip(items, results, strict=True)]
     return Findings({"methods": methods}, (Table("The mix before and after words", columns, tuple(rows), note),), records)
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from distok.errors import DistokError
 
@@ -44,8 +44,8 @@ class Endpoint:
     concurrency: int = 4
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = _split(self.base_url)
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
             raise DistokError(f"base_url is {self.base_url!r}; give an address like http://localhost:8000/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise DistokError(
@@ -89,6 +89,16 @@ class Endpoint:
         """The members of a request."""
         body = {"model": self.model, "messages": messages, "temperature": self.temperature, "max_tokens": self.max_tokens}
         return {name: value for name, value in {**body, **self.extra}.items() if value is not None}
+
+
+def _split(address: str) -> SplitResult | None:
+    """An address in its parts; None where it has none, as with a [ that nothing closes, or a port that is no number."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # read only when asked for
+    except ValueError:
+        return None
+    return parts
 
 
 def parse_extra(text: str | None) -> dict[str, Any]:

@@ -23,10 +23,12 @@ class Number:
 
     def check(self, value: Any) -> float:
         """The value, or why not."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        # A whole number is not made a float of, here or in words: of hundreds of digits, it is too large for one.
+        if not number or (isinstance(value, float) and not math.isfinite(value)):
             raise NonsenseError(f"is {json.dumps(value)[:40]}, not a number")
         if not self.low <= value <= self.high:
-            raise NonsenseError(f"is {value:g}, outside {self.low:g} to {self.high:g}")
+            raise NonsenseError(f"is {json.dumps(value)[:40]}, outside {self.low:g} to {self.high:g}")
         return float(value)
 
 

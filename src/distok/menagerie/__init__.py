@@ -20,7 +20,7 @@ def need_artist() -> None:
     from distok.errors import DistokError
 
     if find_spec("skia") is None:
-        raise DistokError("drawing needs skia-python; install it with: pip install 'distok[world]'")
+        raise DistokError("drawing needs skia-python; install it with: pip install skia-python")
 
 
 def draw(

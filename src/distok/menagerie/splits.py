@@ -1,4 +1,4 @@
-"""What is held out: half of all pairs, every mix of three or more, every weighted distribution. And the evaluation set.
+"""What is held out: half of all pairs, and the mixes of the evaluation. And the evaluation set.
 
 ``data/splits.json`` is the one file that says which; it is made by ``python -m distok.menagerie.splits`` from a fixed seed.
 """
@@ -18,6 +18,10 @@ from distok.seeds import rng as seeded
 
 SEED = 20260
 Pair = tuple[str, str]
+ABOUT = (
+    "Held-out pairs are drawn in no training but the evaluator's. "
+    "Weighted distributions have 2 to 4 classes, no weight under 0.15."
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Splits:
 
     @property
     def held_out(self) -> frozenset[tuple[str, ...]]:
-        """The sets of classes that a DisTok never meets in training: held-out pairs, and those of the evaluation's mixes."""
+        """The sets of classes that no DisTok is trained to mix: held-out pairs, and those of the evaluation's mixes."""
         mixes = {tuple(sorted(mix)) for mix in self.evaluation_distributions}
         return frozenset({tuple(sorted(pair)) for pair in self.held_out_pairs} | mixes)
 
@@ -45,7 +49,7 @@ def make() -> dict:
     chosen = [held_out[i] for i in sorted(rng.choice(len(held_out), 30, replace=False))]
     distributions = [_distribution(rng, 2 + case % 3) for case in range(30)]
     return {
-        "about": "Held-out pairs never reach a training. Weighted distributions have 2 to 4 classes, no weight under 0.15.",
+        "about": ABOUT,
         "seed": SEED,
         "names": list(NAMES),
         "held_out_pairs": [list(pair) for pair in held_out],

@@ -60,9 +60,7 @@ def open_scorer(kind: str, path: str | Path | None = None, settings: "ScorerSett
     from distok.checkpoints import check_device
     from distok.scorers.base import MissingWeightsError, ScorerSettings
 
-    source = KINDS.get(kind)
-    if source is None:
-        raise DistokError(f"unknown scorer {kind!r}; choose one of {', '.join(KINDS)}")
+    source = KINDS[known_kind(kind)]
     settings = settings or ScorerSettings()
     check_device(settings.device)
     folder = _folder(kind, source, path)
@@ -73,6 +71,33 @@ def open_scorer(kind: str, path: str | Path | None = None, settings: "ScorerSett
         raise MissingWeightsError(f"{folder} holds {held}; {_remedy(source, pickled or source.pickled)}")
     scorer: Scorer = cls.load(folder, settings, **options)
     return scorer
+
+
+def located(wanted: "Mapping[str, str | Path | None]") -> dict[str, str]:
+    """Where the weights of each kind are, or that they are missing; nothing is opened.
+
+    Raises:
+        DistokError: an unknown kind.
+    """
+    return {kind: _place(kind, path) for kind, path in wanted.items() if known_kind(kind)}
+
+
+def known_kind(kind: str) -> str:
+    """The name of a kind, as it is.
+
+    Raises:
+        DistokError: there is none of that name.
+    """
+    if kind not in KINDS:
+        raise DistokError(f"unknown scorer {kind!r}; choose one of {', '.join(KINDS)}")
+    return kind
+
+
+def _place(kind: str, path: "str | Path | None") -> str:
+    try:
+        return str(_folder(kind, KINDS[kind], path))
+    except DistokError:
+        return "missing"
 
 
 def open_scorers(
@@ -88,9 +113,8 @@ def open_scorers(
 
     settings = settings or ScorerSettings()
     check_device(settings.device)
-    strangers = [kind for kind in wanted if kind not in KINDS]
-    if strangers:
-        raise DistokError(f"unknown scorer {strangers[0]!r}; choose one of {', '.join(KINDS)}")
+    for kind in wanted:
+        known_kind(kind)
     found: dict[str, Scorer | Missing] = {}
     for kind, path in wanted.items():
         try:

@@ -37,7 +37,7 @@ class Processes:
         try:
             from accelerate import PartialState
         except ImportError:
-            raise DistokError("several processes need accelerate: pip install 'distok[big]'") from None
+            raise DistokError("several processes need accelerate: pip install accelerate") from None
         state = PartialState(cpu=not torch.cuda.is_available())
         return cls(state.process_index, state.num_processes)
 

@@ -1,9 +1,9 @@
 """Everything about a training run that can be chosen, and the presets."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from distok.errors import DistokError
 from distok.model import ACTIVATIONS
@@ -75,6 +75,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "held_out", _unordered(self.held_out))
+        self._require("seed", _is_whole(self, "seed"), "a whole number")
         counts = ("steps", "sub_steps", "latent_dim", "hidden_dim", "pool_size", "threads", "render_threads", "save_every")
         for name in (*counts, "estimate_every", "estimate_renders", "estimate_active"):
             self._require(name, _is_whole(self, name) and getattr(self, name) >= 1, "a whole number of at least 1")
@@ -92,11 +93,12 @@ class TrainSettings:
             )
         self._require("novel_share", self.novel_share is None or _within(self.novel_share, 0, 1), "a number from 0 to 1, or none")
         for name in ("estimate_steps", "estimate_size"):
-            self._require(name, getattr(self, name) is None or _is_whole(self, name), "a whole number, or none")
+            given = getattr(self, name)
+            self._require(name, given is None or (_is_whole(self, name) and given >= 1), "a whole number of at least 1, or none")
         self._require("estimate_from", self.estimate_from in ESTIMATE_FROM, f"one of {', '.join(ESTIMATE_FROM)}")
         self._require("input_scale", self.input_scale in ("mean", "sum"), "mean or sum")
         self._require("start", self.start in ("random", "linear"), "random or linear")
-        self._require("activation", self.activation in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
+        self._require("activation", self.activation in tuple(ACTIVATIONS), f"one of {', '.join(ACTIVATIONS)}")
         self._require("alpha", self.alpha > 0 or self.beta > 0, "above 0 where beta is 0, or there is nothing to train")
         self._require(
             "estimate_active", self.mixture_share == 0 or self.estimate_active > 1, "at least 2 where mixture_share is above 0"
@@ -108,8 +110,9 @@ class TrainSettings:
         )
         self._require("estimate_active", self.delta == 0 or self.estimate_active > 1, "at least 2 where delta is above 0")
         self._require("sub_steps", self.gamma == 0 or self.sub_steps > 1, "at least 2 where gamma is above 0 (a variance)")
-        self._require("adaptive_prompt", self.adaptive_prompt.count("{}") == 1, "a prompt with one {}")
-        self._require("restrictive_prompt", self.restrictive_prompt.count("{}") == 2, "a prompt with two {}")
+        self._require("adaptive_prompt", _has_places(self.adaptive_prompt, 1), "a prompt with one {}")
+        self._require("restrictive_prompt", _has_places(self.restrictive_prompt, 2), "a prompt with two {}")
+        self._require("aesthetic_prompt", isinstance(self.aesthetic_prompt, str), "a prompt")
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
@@ -148,14 +151,25 @@ def preset(name: str, **changes: Any) -> TrainSettings:
     return replace(PRESETS[name], **changes)
 
 
-def _unordered(sets: Iterable[Iterable[str]]) -> frozenset[tuple[str, ...]]:
+def _unordered(sets: object) -> frozenset[tuple[str, ...]]:
+    if not _is_series(sets):
+        raise DistokError(f"the training setting held_out is {sets!r}, but it must be a list of lists of class names; correct it")
     result = set()
     for each in sets:
-        names = tuple(sorted(each))
-        if len(names) < 2 or len(set(names)) < len(names):
+        names = tuple(each) if _is_series(each) else (each,)
+        if not all(isinstance(name, str) for name in names) or not 2 <= len(names) == len(set(names)):
             raise DistokError(f"the held-out {names} must be two or more different class names; correct it")
-        result.add(names)
+        result.add(tuple(sorted(names)))
     return frozenset(result)
+
+
+def _is_series(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether it is several things: a text is one, though it can be gone through letter by letter."""
+    return isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+
+
+def _has_places(value: object, count: int) -> bool:
+    return isinstance(value, str) and value.count("{}") == count
 
 
 def _is_whole(settings: TrainSettings, name: str) -> bool:

@@ -5,8 +5,10 @@ Every draw is a pure function of (seed, step) and the pool's size, so a resumed 
 Shapes: f fused pairs, m fused mixtures, c consistencies, p allowed pairs, n mixtures, k known classes.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -78,8 +80,13 @@ class Allowed:
             raise DistokError(f"{len(names)} classes and {count} held-out pairs leave no pair to fuse; hold out fewer")
         return cls(pairs[keep], frozenset(each for each in banned if len(each) > 2))
 
+    def lost_sizes(self, classes: int) -> frozenset[int]:
+        """How many of ``classes`` cannot be mixed, as every such set is held out; never 1 or 2, as a pair is always left."""
+        counts = Counter(len(each) for each in self.held_out)
+        return frozenset(size for size, count in counts.items() if count == comb(classes, size))
+
     def members(self, rng: np.random.Generator, classes: int, count: int) -> Int[np.ndarray, " m"]:
-        """``count`` of the classes at random, never a set that is held out."""
+        """``count`` of the classes at random, never a set that is held out; without an end where ``count`` is a lost size."""
         if count == 2:
             return self.pairs[rng.integers(len(self.pairs))]
         while True:
@@ -119,8 +126,11 @@ def random_mixtures(
     weights alone would seldom fall into it.
     """
     mixtures = np.zeros((count, classes), dtype=np.float32)
+    lost = allowed.lost_sizes(classes) if allowed else frozenset()
     for row in mixtures:
-        active = int(rng.integers(min(2, most), min(most, classes) + 1))
+        # A lost size is drawn again, not taken out of the range: so every draw that could end before stays as it was.
+        while (active := int(rng.integers(min(2, most), min(most, classes) + 1))) in lost:
+            pass
         members = rng.permutation(classes)[:active] if allowed is None else allowed.members(rng, classes, active)
         row[members] = rng.dirichlet(np.full(active, 16.0 ** rng.random()))
     return mixtures

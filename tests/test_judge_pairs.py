@@ -1,0 +1,85 @@
+"""Choices between two: sides that stay what they are as a study grows, and a ranking of those alone that were chosen from."""
+
+import pytest
+
+from distok.judge import pairwise
+from distok.judge.asking import Desk
+from distok.judge.cache import Cache
+from distok.judge.items import Item, matches
+from distok.judge.settings import Endpoint as Settings
+from tests.judge_endpoint import Endpoint, picture
+
+LIGHT = {"third": 60, "first": 200, "second": 120}  # a method's brightness
+
+
+@pytest.fixture
+def made(tmp_path):
+    """The items of some methods, in their order, in some cases."""
+
+    def make(methods: str, cases: int) -> list[Item]:
+        items = []
+        for method in methods.split():
+            for case in range(cases):
+                path = tmp_path / f"{method}-{case}.png"
+                picture(LIGHT[method] + case, seed=case).save(path)
+                items.append(Item(path, method, f"case-{case}", "pig=0.6, owl=0.4"))
+        return items
+
+    return make
+
+
+def desk(server: Endpoint, questions, folder, **changes) -> Desk:
+    return Desk(questions, Settings(base_url=server.url, model="judge-1", backoff=0.01), Cache(folder), **changes)
+
+
+def test_more_methods_and_pictures_leave_the_sides_as_they_were(made, tmp_path):
+    few, many = matches(made("first second", 12)), matches(made("third second first", 14))
+    with Endpoint() as server:
+        start = desk(server, pairwise.questions(few, 2, mirror=False), tmp_path / "answers")
+        start.ask()
+        assert (start.total, len(server.requests)) == (24, 24)
+        found = pairwise.compare(few, start, 2, mirror=False)
+        more = desk(server, pairwise.questions(many, 2, mirror=False), tmp_path / "answers")
+        assert (more.total, more.left) == (3 * 14 * 2, 3 * 14 * 2 - 24), "no answer is paid again"
+        more.ask()
+        all_found = pairwise.compare(many, more, 2, mirror=False)
+    shown = [record["shown_first"] for record in found.records]
+    assert 5 <= shown.count("first") <= 19, "no side is always the same method's"
+    assert any(a != b for a, b in zip(shown[::2], shown[1::2], strict=True)), "a repeat may be asked the other way round"
+    (met,) = found.figures["criteria"]["overall"]["pairs"]
+    assert (met["method"], met["wins"], met["losses"]) == ("first", 12, 0)
+    assert [each["method"] for each in all_found.figures["criteria"]["overall"]["strengths"]] == ["first", "second", "third"]
+
+
+def test_a_picture_that_is_replaced_while_the_judge_is_asked_keeps_its_verdict(made, tmp_path):
+    few = matches(made("first second", 8))
+    with Endpoint() as server:
+        asking = desk(server, pairwise.questions(few, mirror=False), tmp_path / "answers")
+        asking.ask()
+        for a, _ in few:
+            picture(0, seed=99).save(a.picture)
+        found = pairwise.compare(few, asking, mirror=False)
+    (met,) = found.figures["criteria"]["overall"]["pairs"]
+    assert (met["wins"], met["losses"]) == (8, 0)
+
+
+def test_the_seed_draws_the_sides(made):
+    few = matches(made("first second", 12))
+
+    def sides(seed):
+        return [question.about["first"] for question in pairwise.questions(few, mirror=False, seed=seed)]
+
+    assert sides(0) == sides(0)
+    assert sides(0) != sides(1)
+
+
+def test_methods_without_a_vote_are_not_ranked(made, tmp_path):
+    met = matches(made("third first second", 1))
+    with Endpoint() as server:
+        asking = desk(server, pairwise.questions(met, mirror=False), tmp_path / "answers", limit=1)
+        asking.ask()
+        found = pairwise.compare(met, asking, mirror=False)
+    (asked,) = [record for record in found.records if not record["missing"]]
+    for entry in found.figures["criteria"].values():
+        assert {each["method"] for each in entry["strengths"]} == {asked["method"], asked["against"]}
+    assert len(found.tables[1].rows) == 2
