@@ -119,14 +119,14 @@ def test_a_recipe_of_another_model_is_refused(creator):
 def test_another_denoiser_is_another_pipeline_though_tokens_fit_it(creator):
     import copy
 
-    pipe = copy.deepcopy(creator.backend.pipe)
+    family, pipe = type(creator.backend), creator.backend.pipe
+    same, other = (family(copy.deepcopy(pipe)) for _ in range(2))
     with torch.no_grad():
-        for parameter in pipe.unet.parameters():
+        for parameter in other.pipe.unet.parameters():
             parameter.mul_(1.01)
-    other = type(creator.backend)(pipe)
-    assert other.hash == creator.backend.hash
-    assert other.fingerprint != creator.backend.fingerprint
-    assert type(creator.backend)(copy.deepcopy(creator.backend.pipe)).fingerprint == creator.backend.fingerprint
+    assert same.fingerprint == family(pipe).fingerprint
+    assert other.hash == same.hash
+    assert other.fingerprint != same.fingerprint
 
 
 def test_a_refinement_without_a_labeler_draws_nothing(creator, monkeypatch):

@@ -17,7 +17,7 @@ from distok.training import (
     mixture_tokens,
     sample_tokens,
 )
-from distok.training.tasks import Allowed
+from distok.training.tasks import Allowed, random_mixtures
 from tests.tiny import NAMES
 from tests.tiny import run_settings as short
 
@@ -55,11 +55,21 @@ def test_estimation_admits_what_the_labeler_read(backend, labeler):
     assert torch.allclose(built.pool.features[8], features[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("source", ["prior", "mixtures", "both"])
-def test_estimation_sources(backend, labeler, source):
-    built = trainer(backend, labeler, estimate_from=source, tau=1.0)
-    other = trainer(backend, labeler, estimate_from=source, tau=1.0, seed=1)
-    assert built.pool.admitted == other.pool.admitted == 4
+@torch.no_grad()
+@pytest.mark.parametrize(("source", "mixed"), [("prior", 0), ("mixtures", 4), ("both", 2)])
+def test_estimation_sources(backend, labeler, source, mixed):
+    """Latents of the prior are decoded at the measured law, mixtures pass through the whole model; first those, then these."""
+    change = {"estimate_from": source, "estimate_jitter": 0.0, "start": "random", "tau": 1.0}
+    built = trainer(backend, labeler, **change)
+    model, known = built.model, built.pool.known_tokens
+    rng = seeds.rng(0, "estimate", 0)
+    prior = torch.from_numpy(rng.standard_normal((4 - mixed, 8)).astype(np.float32))
+    means = torch.from_numpy(random_mixtures(rng, mixed, 6, built.settings.estimate_active, built.allowed)) @ known
+    wanted = torch.cat([model.decode(model.sample_latents(prior)), model(means)])
+    assert torch.allclose(built.pool.tokens[6:], wanted, atol=1e-5)
+    plain = torch.cat([model.decode(prior), means])
+    assert ((wanted - plain).abs().amax(1) > 0.01).all(), "neither the law nor the model would be missed"
+    other = trainer(backend, labeler, seed=1, **change)
     assert not torch.equal(built.pool.tokens[6:], other.pool.tokens[6:])
 
 
@@ -75,14 +85,17 @@ def test_jitter_moves_tokens_in_units_of_the_real_ones(backend, labeler):
     assert moved.std().item() == pytest.approx(0.5, rel=0.05)
 
 
+@torch.no_grad()
 def test_the_prior_is_sampled_through_the_latents_of_the_moment(backend, labeler):
-    built = Trainer(short(), backend, labeler, NAMES)
+    built = trainer(backend, labeler, estimate_from="prior", estimate_jitter=0.0, tau=1.0, learning_rate=0.05)
+    with torch.enable_grad():
+        built.advance()
+    model, before = built.model, (built.model.latent_mean.clone(), built.model.latent_factor.clone())
     built.estimate()
-    before = built.model.latent_factor.clone()
-    assert not torch.equal(before, torch.eye(8))
-    built.advance()
-    built.estimate()
-    assert not torch.equal(before, built.model.latent_factor)
+    prior = torch.from_numpy(seeds.rng(0, "estimate", 1).standard_normal((4, 8)).astype(np.float32))
+    wanted = model.decode(model.sample_latents(prior))
+    assert torch.allclose(built.pool.tokens[-4:], wanted, atol=1e-5)
+    assert not torch.allclose(model.decode(before[0] + prior @ before[1].T), wanted, atol=1e-3), "the law of a step ago"
 
 
 def test_mixture_tokens_surround_the_weighted_means(backend):
