@@ -276,7 +276,7 @@ def test_the_path_is_retimed_by_what_changes():
 def test_without_peft_diffmorpher_says_how_to_get_it(stable, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "peft" else found(name, *more))
-    with pytest.raises(DistokError, match=r"peft, which is not installed; install it with pip install 'distok\[morph\]'"):
+    with pytest.raises(DistokError, match="peft, which is not installed; install it with: pip install peft"):
         baseline("diff-morpher").make(stable, None, PAIR, [1], size=16)
 
 

@@ -55,8 +55,8 @@ def test_estimation_admits_what_the_labeler_read(backend, labeler):
     assert torch.allclose(built.pool.features[8], features[0], atol=1e-5)
 
 
-@torch.no_grad()
 @pytest.mark.parametrize(("source", "mixed"), [("prior", 0), ("mixtures", 4), ("both", 2)])
+@torch.no_grad()
 def test_estimation_sources(backend, labeler, source, mixed):
     """Latents of the prior are decoded at the measured law, mixtures pass through the whole model; first those, then these."""
     change = {"estimate_from": source, "estimate_jitter": 0.0, "start": "random", "tau": 1.0}

@@ -149,13 +149,32 @@ class TestSuites:
         assert said(mixed) == "a photo of a creature that is a mix of owl and pig"
         assert said(Item(Case(0, "x", Distribution(("pig",), (1.0,))), (0,), {}, {}, ())) == "a photo of a pig"
 
-    def test_cost_compares_with_distok_in_the_same_run(self, bench):
-        figures = cost(bench, ("dominant", "prior-interpolation"), compared=2).figures
-        assert set(figures["methods"]) == {DISTOK, "dominant class alone"}
-        assert figures["methods"][DISTOK]["times DisTok"] == 1
-        other = figures["methods"]["dominant class alone"]
-        assert other["times DisTok"] == pytest.approx(other["seconds"] / figures["methods"][DISTOK]["seconds"])
-        assert "does not run" in figures["absent"]["prior interpolation"]
+    def test_cost_takes_turns_and_leaves_the_first_round_out(self, bench, monkeypatch):
+        from distok.baselines.base import Baseline, Outcome
+
+        spent = {  # once, on the concept, on its picture: a round each
+            "distok": iter([(7, 100, 100), (0, 1, 0.5), (0, 6, 0.5), (0, 2, 0.5)]),
+            "dominant": iter([(0, 50, 50), (0, 0, 30), (0, 0, 5), (0, 0, 10)]),
+        }
+        make, asked = Baseline.make, []
+
+        def made(method, backend, labeler, mix, seeds, **options):
+            asked.append((method.name, mix, list(seeds)))
+            if method.name in spent:
+                return Outcome([], tuple(seeds), None, *next(spent[method.name]), {})
+            return make(method, backend, labeler, mix, seeds, **options)
+
+        monkeypatch.setattr(Baseline, "make", made)
+        result = cost(bench, ("dominant", "prior-interpolation"), compared=3)
+        first, *others = [(case.asked, case.seeds(1)) for case in bench.cases if case.kind == "pair"][:4]
+        turns = [(name, *first) for name in ("distok", "dominant", "prior-interpolation")]
+        assert asked == turns + [(name, *case) for case in others for name in ("distok", "dominant")]
+        assert result.figures["methods"] == {
+            DISTOK: {"once": 7, "concept": 2, "seconds": 2.5, "times DisTok": 1},
+            "dominant class alone": {"once": 0, "concept": 0, "seconds": 10, "times DisTok": 4},
+        }
+        assert result.tables[0].rows[1] == ("dominant class alone", "0.000", "0.000", "10.000", "4.0×")
+        assert "does not run" in result.figures["absent"]["prior interpolation"]
 
     def test_surprises_are_counted_equally_and_each_search_has_its_own_seed(self, bench, tmp_path, monkeypatch):
         from distok.baselines.concept_lab import ConceptLab
@@ -338,18 +357,44 @@ class TestOrigin:
         (tmp_path / "x.json").write_text('{"origin": ')
         assert Origin.of("x", {"seeds": 1}).held(tmp_path) is None
 
-    def test_the_commit_is_that_of_this_checkout(self):
-        from distok.evaluation.origin import commit
+    @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+    def test_the_commit_is_that_of_this_checkout(self, tmp_path, monkeypatch):
+        from distok.evaluation import origin
 
-        assert commit() == "" or set(commit().rstrip("+")) <= set("0123456789abcdef")
+        package = tmp_path / "src" / "distok"
+        (package / "evaluation").mkdir(parents=True)
+        monkeypatch.setattr(origin, "__file__", str(package / "evaluation" / "origin.py"))
+        for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # a hook that runs these tests sets them
+            monkeypatch.delenv(name, raising=False)
+
+        def git(*words):
+            who = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
+            return subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True, text=True).stdout
+
+        git("init")
+        (tmp_path / "README.md").write_text("somebody else's")
+        git("add", "README.md")
+        git("commit", "-m", "1")
+        (package / "errors.py").write_text("1")
+        assert origin.commit() == "", "a copy inside somebody else's repository"
+        git("add", "src")
+        git("commit", "-m", "2")
+        made = git("rev-parse", "HEAD")[:10]
+        (tmp_path / "README.md").write_text("changed, but no code")
+        assert origin.commit() == made
+        (package / "errors.py").write_text("2")
+        assert origin.commit() == made + "+"
+        git("commit", "-am", "3")
+        (package / "new.py").write_text("3")
+        assert origin.commit() == git("rev-parse", "HEAD")[:10] + "+" != made + "+"
 
 
 class TestComparison:
     @staticmethod
-    def report(folder, values, seeds=(0,)):
+    def report(folder, values, seeds=(0,), hit=1.0, asked="pig=0.5, owl=0.5"):
         rows = [
-            {"variant": "full", "training seed": seed, "method": "DisTok", "reader": "evaluator", "case": case}
-            | {"kl": value + seed, "js": 0.1, "top1": 1.0, "topk": float(case % 2)}
+            {"variant": "full", "training seed": seed, "method": "DisTok", "reader": "evaluator", "case": case, "asked": asked}
+            | {"kl": value + seed, "js": 0.1, "top1": hit, "topk": float(case % 2)}
             for seed in seeds
             for case, value in values.items()
         ]
@@ -365,22 +410,29 @@ class TestComparison:
         assert rows["JS"][-1] == "no difference shown"
 
     def test_more_is_better_for_hits(self, tmp_path):
-        first, second = (
-            self.report(tmp_path / "a", dict.fromkeys(range(4), 1.0)),
-            self.report(tmp_path / "b", dict.fromkeys(range(4), 2.0)),
-        )
-        path = second / "fidelity.csv"
-        path.write_text(path.read_text().replace(",1,", ",0,"))
+        first = self.report(tmp_path / "a", dict.fromkeys(range(6), 1.0))
+        second = self.report(tmp_path / "b", dict.fromkeys(range(6), 2.0), hit=0.0)
         rows = {row[2]: row[-1] for row in compare_reports(first, second)[0].rows}
         assert rows["KL (asked ‖ measured)"] == "worse"
         assert rows["top-1 hit"] == "worse"
+        assert rows["top-k hit"] == "no difference shown"
+
+    def test_five_cases_get_no_verdict_however_clear_they_look(self, tmp_path):
+        first, second = (self.report(tmp_path / name, dict.fromkeys(range(5), kl)) for name, kl in (("a", 1.0), ("b", 2.0)))
+        assert {row[-1] for row in compare_reports(first, second)[0].rows} == {"fewer than 6 cases"}
+
+    def test_another_mix_under_the_same_number_is_another_case(self, tmp_path):
+        first = self.report(tmp_path / "a", dict.fromkeys(range(8), 1.0))
+        second = self.report(tmp_path / "b", dict.fromkeys(range(8), 1.0), asked="pig=0.5, fox=0.5")
+        with pytest.raises(DistokError, match="have no suite, method and case in common"):
+            compare_reports(first, second)
 
     def test_training_seeds_of_a_case_count_once(self, tmp_path):
         first, second = self.report(tmp_path / "a", {0: 1.0, 1: 1.0}, seeds=(0, 2)), self.report(tmp_path / "b", {0: 1.0, 1: 1.0})
         assert compare_reports(first, second)[0].rows[0][3:6] == ("2.000", "1.000", "-1.000 [-1.000, -1.000]")
 
     def test_mistakes_get_one_line(self, tmp_path, capsys, monkeypatch):
-        first = self.report(tmp_path / "a", {0: 1.0, 1: 2.0})
+        first = self.report(tmp_path / "a", {case: 1.0 + case for case in range(7)})
         other = self.report(tmp_path / "b", {8: 1.0, 9: 2.0})
         with pytest.raises(DistokError, match="have no suite, method and case in common"):
             compare_reports(first, other)

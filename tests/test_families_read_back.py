@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,20 +70,31 @@ def test_the_readings_are_the_labelers_own_of_these_pictures(made):
     assert direct.read([other], NAMES)[0].over(NAMES) != pytest.approx(creation.readings[0].over(NAMES), abs=1e-4)
 
 
+def apart(picture, other):
+    """The largest difference of two pictures, in levels of 255."""
+    return np.abs(np.asarray(picture, dtype=int) - np.asarray(other, dtype=int)).max()
+
+
 def test_recipes_name_the_backend_and_bring_the_picture_and_its_reading_again(made):
     folder, _, creator, creation = made
     assert {recipe.backend_hash for recipe in creation.recipes} == {open_backend(folder).hash}
     assert [recipe.seed for recipe in creation.recipes] == [3, 4]
     again = creator.create(creator.concept_of(creation.recipes[1]), n=1, seed=4)
+    assert apart(again.pictures[0], creation.pictures[1]) <= 1 < apart(*creation.pictures)
     assert again.readings[0].over(NAMES) == pytest.approx(creation.readings[1].over(NAMES), abs=1e-2)
     assert again.kl is not None
 
 
 def test_the_token_is_what_was_painted(made):
-    """Pictures of one seed differ where tokens do, and a concept of another family is refused."""
+    """The concept's vectors in the prompt give its picture, other vectors another; a concept of another family is refused."""
     _, _, creator, creation = made
-    other = creator.backend.render_pixels(["a photo of a <tcrt_0>"], creator.backend.name_tokens(["snake"]) * 2, seeds=[3])
-    mine = creator.backend.render_pixels(["a photo of a <tcrt_0>"], creator.backend.join(creation.concept.vectors), seeds=[3])
-    assert (mine - other).abs().max() > 1e-5
+    backend = creator.backend
+
+    def painted(token):
+        (picture,) = backend.render(["a photo of a <tcrt_0>"], token, seeds=[3])
+        return picture
+
+    assert apart(painted(backend.join(creation.concept.vectors)), creation.pictures[0]) <= 1
+    assert apart(painted(backend.name_tokens(["snake"]) * 2), creation.pictures[0]) > 1
     with pytest.raises(DistokError, match="takes"):
         creation.concept.for_backend({"text_encoder": 7})

@@ -372,7 +372,16 @@ def test_other_bad_input(gallery, tmp_path, distok_command):
         2,
         "distok: say who is asked: --base-url URL of an OpenAI-compatible endpoint, and --model NAME there\n",
     )
-    status, _, err = distok_command(
-        "judge", "score", gallery, "--out", "o", "--base-url", "http://x/v1", "--model", "m", "--limit", -1
-    )
-    assert (status, "is not a picture" in err or "limit is -1" in err) == (2, True)
+    said = ("--base-url", "http://127.0.0.1:1/v1", "--model", "m")
+    status, _, err = distok_command("judge", "score", gallery, "--out", "o", *said)
+    assert (status, "is not a picture that can be read" in err) == (2, True)
+
+
+def test_a_limit_below_zero_is_refused_before_anybody_is_asked(gallery, tmp_path, distok_command):
+    with Endpoint() as server:
+        text = "limit is -1, but a number of questions of at least 0 is expected; correct it"
+        with pytest.raises(DistokError, match=text):
+            desk(server, scoring.questions(judge_items.read_items(gallery), 1), tmp_path / "answers", limit=-1)
+        status, _, err = distok_command("judge", "score", gallery, "--out", "o", *options(server, "--limit", -1))
+        assert (status, err) == (2, f"distok: {text}\n")
+        assert not server.requests

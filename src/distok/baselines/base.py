@@ -70,8 +70,8 @@ class Settings:
 
 
 def has_places(value: object, count: int) -> bool:
-    """Whether a value is text with exactly ``count`` times ``{}``."""
-    return isinstance(value, str) and value.count("{}") == count
+    """Whether a value is text with exactly ``count`` times ``{}``, and no other brace that would be taken for a place."""
+    return isinstance(value, str) and value.count("{}") == value.count("{") == value.count("}") == count
 
 
 @dataclass(frozen=True, eq=False)

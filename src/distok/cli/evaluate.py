@@ -12,13 +12,15 @@ def evaluate(
     suite: Annotated[
         str | None,
         typer.Argument(
-            help="paper (every method and table), all (one model), or one of: world, fidelity, methods, cost, exploration, "
+            help="paper (every method and figure of the paper), all (one model), or one of: world, fidelity, methods, cost, exploration, "
             "surprise, sweep, reuse, map, series, sensitivity, refinement, ablation, speed.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write into; run again to go on.")] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Pictures a case.")] = 10,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Pictures a case; some suites draw a multiple of it, or a part: docs/evaluation.md.")
+    ] = 10,
     cases: Annotated[int | None, typer.Option("--cases", help="So many of the cases; all by default.")] = None,
     methods: Annotated[str | None, typer.Option("--methods", help="Baselines by commas; see 'distok baseline'.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="Of the baselines: published or menagerie.")] = None,

@@ -169,7 +169,7 @@ def _is_series(value: object) -> TypeGuard[Iterable[Any]]:
 
 
 def _has_places(value: object, count: int) -> bool:
-    return isinstance(value, str) and value.count("{}") == count
+    return isinstance(value, str) and value.count("{}") == value.count("{") == value.count("}") == count
 
 
 def _is_whole(settings: TrainSettings, name: str) -> bool:
