@@ -12,8 +12,8 @@ def evaluate(
     suite: Annotated[
         str | None,
         typer.Argument(
-            help="paper (every method and figure of the paper), all (one model), or one of: world, fidelity, methods, cost, exploration, "
-            "surprise, sweep, reuse, map, series, sensitivity, refinement, ablation, speed.",
+            help="paper (every method and figure of the paper), all (one model), or one of: world, fidelity, methods, cost, "
+            "exploration, surprise, sweep, reuse, map, series, sensitivity, refinement, ablation, speed.",
             show_default=False,
         ),
     ] = None,
