@@ -387,3 +387,20 @@ class TestDiffMorpher:
         morph = Morph(given, DiffMorpherSettings(**few), given.render(prompts, seeds=[4, 4]), prompts)
         assert np.abs(pixels(made.pictures) - pixels([morph.at(alpha)])).max() <= 1
         assert np.abs(pixels(made.pictures) - pixels([morph.at(1 - alpha)])).max() > 1, "the other way round"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "told"),
+    [
+        ("adaptive-negatives", {}, [(step, 5) for step in range(1, 6)]),
+        ("magic-mix", {"k_max": 0.6}, [(step, 3) for step in range(1, 4)]),  # of five steps, the last three
+        ("diff-morpher", {"fit_steps": 1, "frames": 0}, [(1, 2), (2, 2)]),  # by picture
+    ],
+)
+def test_progress_is_told_step_by_step_to_the_end(name, settings, told, stable, labeler):
+    if name == "diff-morpher":
+        pytest.importorskip("peft")
+    heard = []
+    how = {"steps": 5, "guidance_scale": 3.0, "size": 16, "callback": lambda done, total: heard.append((done, total))}
+    baseline(name, **settings).make(stable, labeler, PAIR, [4, 5], names=NAMES, **how)
+    assert heard == told

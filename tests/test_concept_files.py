@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import struct
 
 import pytest
@@ -196,9 +197,10 @@ def test_files_of_one_export_belong_together(tmp_path):
     _, stranger = export_concept(make(WIDTHS["sdxl"], seed=1, name="other"), tmp_path, "diffusers")
     with pytest.raises(DistokError, match="are not of one concept"):
         import_concept(first, stranger)
-    save_file({"<a>": torch.ones(1280)}, tmp_path / "foreign.safetensors")
-    for pair in ((first, tmp_path / "foreign.safetensors"), (tmp_path / "foreign.safetensors", second)):
-        with pytest.raises(DistokError):
+    foreign = tmp_path / "foreign.safetensors"  # of no export: in the place of either file
+    save_file({"<a>": torch.ones(1280)}, foreign)
+    for pair in ((first, foreign), (foreign, second)):
+        with pytest.raises(DistokError, match=f"{re.escape(', '.join(map(str, pair)))} are not of one concept"):
             import_concept(*pair)
 
 

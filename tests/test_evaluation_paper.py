@@ -25,7 +25,7 @@ from distok.evaluation.latent_map import latent_map
 from distok.evaluation.methods import methods, said, set_measures
 from distok.evaluation.origin import Origin
 from distok.evaluation.refinement import refinement
-from distok.evaluation.report import Result, Table
+from distok.evaluation.report import Result, Table, chart
 from distok.evaluation.sensitivity import sensitivity
 from distok.evaluation.series import fused, series
 from distok.evaluation.surprise import surprise
@@ -222,24 +222,26 @@ class TestSuites:
         from distok.baselines import baseline
 
         result = refinement(bench, tmp_path, seeds=2, cases=3, marks=(1, 2, 4))
-        rows = [record for record in result.records if record["reader"] == "labeler" and record["method"] == DISTOK]
-        assert len(rows) == 3 * 3
-        by = {(record["case"], record["rounds"]): record for record in rows}
-        moved = 0
-        for case in bench.spread(3):
-            assert by[case.index, 1]["given"] == str(case.asked), "one round gives what was asked"
-            found = baseline("distok-refined", rounds=4).make(
-                bench.backend, labeler, case.asked, case.seeds(1), names=bench.names, model=bench.model
-            )
-            assert by[case.index, 4]["given"] == found.details["given"], "the search is the one that the method makes"
-            moved += by[case.index, 4]["given"] != str(case.asked)
-        assert moved, "or nothing was searched"
+        assert len(result.records) == 2 * 2 * 3 * 3, "methods, readers, cases, marks"
         table = next(table for table in result.tables if table.title.endswith("labeler"))
-        assert [row[:3] for row in table.rows[:3]] == [(DISTOK, "1", "0"), (DISTOK, "2", "16"), (DISTOK, "4", "32")]
-        for rounds, row in result.figures["by reader"]["labeler"][DISTOK].items():
-            mean = np.mean([by[case.index, rounds]["kl"] for case in bench.spread(3)])
-            start = np.mean([by[case.index, 1]["kl"] for case in bench.spread(3)])
-            assert row["kl gained"].mean == pytest.approx(mean - start)
+        shown = [row[:3] for row in table.rows]
+        for name, title in (("distok-refined", DISTOK), ("weighting-refined", "prompt weighting")):
+            rows = [record for record in result.records if (record["reader"], record["method"]) == ("labeler", title)]
+            by = {(record["case"], record["rounds"]): record for record in rows}
+            moved = 0
+            for case in bench.spread(3):
+                assert by[case.index, 1]["given"] == str(case.asked), "one round gives what was asked"
+                found = baseline(name, rounds=4).make(
+                    bench.backend, labeler, case.asked, case.seeds(1), names=bench.names, model=bench.model
+                )
+                assert by[case.index, 4]["given"] == found.details["given"], "the search is the one that the method makes"
+                moved += by[case.index, 4]["given"] != str(case.asked)
+            assert moved, "or nothing was searched"
+            assert [row for row in shown if row[0] == title] == [(title, "1", "0"), (title, "2", "16"), (title, "4", "32")]
+            for rounds, row in result.figures["by reader"]["labeler"][title].items():
+                mean = np.mean([by[case.index, rounds]["kl"] for case in bench.spread(3)])
+                start = np.mean([by[case.index, 1]["kl"] for case in bench.spread(3)])
+                assert row["kl gained"].mean == pytest.approx(mean - start)
         before = stamps(tmp_path)
         refinement(bench, tmp_path, seeds=2, cases=3, marks=(1, 2, 4))
         assert stamps(tmp_path) == before, "what was searched is not searched again"
@@ -274,6 +276,29 @@ class TestSuites:
         assert {"classes", "pair", "weighted", "normal", "laplace", "cauchy"} <= set(result.figures)
         assert 0 < result.figures["explained by two axes"] <= 1
         assert result.images["map.png"].startswith(b"\x89PNG")
+
+
+class TestPages:
+    def test_words_of_a_table_are_text_and_no_markup(self):
+        text = Table("a < b", ("R&D", "x"), (("<script>", '"1"'),), "1 > 0 & <b>").html()
+        assert "<h3>a &lt; b</h3>" in text
+        assert "<th>R&amp;D</th><th>x</th>" in text
+        assert "<td>&lt;script&gt;</td><td>&quot;1&quot;</td>" in text
+        assert "<p>1 &gt; 0 &amp; &lt;b&gt;</p>" in text
+
+    def test_the_page_holds_every_suite_that_is_there_in_the_order_of_suites(self, tmp_path):
+        for suite in ("sweep", "fidelity", "sweep"):
+            page = Result(suite, {}, (Table(f"table of {suite}", ("a",), (("b",),)),)).save(tmp_path)
+        text = page.read_text()
+        parts = ['<a href="#fidelity">', '<a href="#sweep">', '<h2 id="fidelity">', "table of fidelity", '<h2 id="sweep">']
+        places = [text.index(part) for part in [*parts, "table of sweep"]]
+        assert places == sorted(places)
+        assert (text.count("<h2"), text.count("<a ")) == (2, 2)
+
+    def test_a_plot_without_matplotlib_says_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+        with pytest.raises(DistokError, match=r"plots need matplotlib; install it with: pip install "):
+            chart(lambda axes: pytest.fail("drawn"), 1, "a title")
 
 
 class TestKills:
