@@ -132,7 +132,7 @@ def test_another_denoiser_is_another_pipeline_though_tokens_fit_it(creator):
 def test_a_refinement_without_a_labeler_draws_nothing(creator, monkeypatch):
     blind = replace(creator, labeler=None)
     monkeypatch.setattr(type(creator.backend), "render", lambda *_, **__: pytest.fail("it drew"))
-    with pytest.raises(DistokError, match="a refinement reads pictures as it goes; give a labeler"):
+    with pytest.raises(DistokError, match="this creator has no labeler; open one with"):
         blind.refine(MIX)
 
 

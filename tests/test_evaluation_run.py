@@ -110,7 +110,10 @@ def test_a_group_runs_its_suites_and_a_second_time_none(world, tmp_path, monkeyp
 
 def test_a_group_names_what_cannot_be_measured_and_goes_on(world, tmp_path, monkeypatch):
     """Classes of one's own have no evaluator; a refinement is of the methods that refine."""
+    from distok.evaluation import origin
+
     pytest.importorskip("matplotlib")
+    monkeypatch.setattr(origin, "commit", lambda: "abc")
     monkeypatch.setitem(suites.GROUPS, "three", ("exploration", "refinement", "sweep"))
     blind = replace(world, evaluator=None)
     job = evaluation.Job(tmp_path, blind, seeds=1, cases=2, methods=("dominant", "weighting-refined"), preset="menagerie")
@@ -182,7 +185,9 @@ def test_a_series_is_not_taken_over_from_another_run(world, tmp_path, monkeypatc
 
 def test_a_method_whose_code_changed_is_drawn_again(world, tmp_path, monkeypatch):
     from distok.baselines import baseline_class
+    from distok.evaluation import origin
 
+    monkeypatch.setattr(origin, "commit", lambda: "abc+")
     job = evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant",))
     evaluation.run("fidelity", job)
     monkeypatch.setattr(baseline_class("dominant"), "revision", 2)

@@ -105,8 +105,7 @@ class Creator:
         Raises:
             DistokError: as :meth:`concept` and :meth:`render`; no labeler, or a number out of range.
         """
-        if self.labeler is None:
-            raise DistokError("a refinement reads pictures as it goes; give a labeler")
+        self._reader()
         asked, done = self.concept(mix, any_words), iter(range(rounds))
         steps = settings.get("steps")
         sketch = settings | {"steps": preview_steps(self.backend.defaults.steps if steps is None else steps)}
@@ -183,9 +182,7 @@ class Creator:
         Raises:
             DistokError: there is no labeler.
         """
-        if self.labeler is None:
-            raise DistokError("this creator has no labeler; open one with labeler=… (--labeler on the command line)")
-        return self.labeler.read(pictures, tuple(names or self.names))
+        return self._reader().read(pictures, tuple(names or self.names))
 
     def create(
         self,
@@ -269,6 +266,11 @@ class Creator:
         if recipe.z is None:
             raise DistokError("the recipe holds no latent; give the concept file instead, with --concept")
         return self._decode(recipe.concept, recipe.z, recipe.distribution and Distribution.from_mapping(recipe.distribution))
+
+    def _reader(self) -> "Labeler":
+        if self.labeler is None:
+            raise DistokError("this creator has no labeler; open one with labeler=… (--labeler on the command line)")
+        return self.labeler
 
     @cached_property
     def model_hash(self) -> str:

@@ -66,12 +66,15 @@ class Origin:
         return f"Made by: {made}; commit {self.commit or 'unknown'}; seeds {seeds}, cases {cases}; {libraries}."
 
     def held(self, out: Path) -> tuple[Table, ...] | None:
-        """The tables of this very suite where ``out`` holds them; never of code that was changed since its commit."""
+        """The tables of this very suite where ``out`` holds them.
+
+        Never of code that was changed since its commit, nor of a suite that could not be had.
+        """
         if self.commit.endswith("+"):
             return None
         try:
             stored = json.loads((out / f"{self.suite}.json").read_text(encoding="utf-8"))
-            if stored["origin"]["fingerprint"] != self.fingerprint:
+            if stored["origin"]["fingerprint"] != self.fingerprint or self.suite in stored.get("absent", {}):
                 return None
             return tuple(
                 Table(each["title"], tuple(each["columns"]), tuple(map(tuple, each["rows"])), each["note"])
