@@ -163,32 +163,38 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
     if not chosen:
         return tables
     bench = job.setup.open(job.out, job.callback)
-    asked = job.asked() | {"hashes": bench.hashes, "bank": job.bank and digest(job.bank.read_bytes())}
-    asked["scorers"] = located(dict.fromkeys(KINDS) if job.scorers is None else job.scorers)
+    depends = {"hashes": bench.hashes, "bank": job.bank and digest(job.bank.read_bytes())}
+    depends["scorers"] = located(dict.fromkeys(KINDS) if job.scorers is None else job.scorers)
     for name in chosen:
-        origin = Origin.of(name, asked, command)
+        mine = job if name == suite else _share(name, job)
+        origin = Origin.of(name, mine.asked() | depends, command)
         if (held := origin.held(job.out)) is not None:
             tables[name] = held
             continue
-        tables[name] = _run(name, bench, job, origin, alone=name == suite).tables
+        result = _run(name, bench, mine, alone=name == suite)
+        result.save(job.out, origin)
+        tables[name] = result.tables
     return tables
 
 
-def _run(name: str, bench: Bench, job: Job, origin: Origin, alone: bool) -> Result:
-    """One suite and its report; in a group, one that cannot be had here says why, and the others go on."""
+def _share(name: str, job: Job) -> Job:
+    """What of a group's job is a suite's: the refinement takes the methods that refine."""
     from distok.evaluation.refinement import LOOPS
 
-    if not alone and name == "refinement" and job.methods is not None:
-        job = replace(job, methods=tuple(each for each in job.methods if each in LOOPS) or None)
+    if name != "refinement" or job.methods is None:
+        return job
+    return replace(job, methods=tuple(each for each in job.methods if each in LOOPS) or None)
+
+
+def _run(name: str, bench: Bench, job: Job, alone: bool) -> Result:
+    """One suite; in a group, one that cannot be had here says why, and the others go on."""
     try:
-        result = _RUN[name](bench, job)
+        return _RUN[name](bench, job)
     except UnavailableError as reason:
         if alone:
             raise
         table = Table("Could not be measured", ("suite", "why"), ((name, str(reason)),))
-        result = Result(name, {"absent": {name: str(reason)}}, (table,))
-    result.save(job.out, origin)
-    return result
+        return Result(name, {"absent": {name: str(reason)}}, (table,))
 
 
 def known(suite: str) -> str:
