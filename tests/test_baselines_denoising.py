@@ -392,7 +392,7 @@ class TestDiffMorpher:
 @pytest.mark.parametrize(
     ("name", "settings", "told"),
     [
-        ("adaptive-negatives", {}, [(step, 5) for step in range(1, 6)]),
+        ("adaptive-negatives", {}, [(2 * step, 10) for step in range(1, 6)]),
         ("magic-mix", {"k_max": 0.6}, [(step, 3) for step in range(1, 4)]),  # of five steps, the last three
         ("diff-morpher", {"fit_steps": 1, "frames": 0}, [(1, 2), (2, 2)]),  # by picture
     ],
@@ -404,3 +404,11 @@ def test_progress_is_told_step_by_step_to_the_end(name, settings, told, stable, 
     how = {"steps": 5, "guidance_scale": 3.0, "size": 16, "callback": lambda done, total: heard.append((done, total))}
     baseline(name, **settings).make(stable, labeler, PAIR, [4, 5], names=NAMES, **how)
     assert heard == told
+
+
+def test_progress_does_not_begin_again_with_each_batch(stable, labeler, monkeypatch):
+    monkeypatch.setattr("distok.baselines.adaptive_negatives.BATCH", 2)
+    heard = []
+    how = {"steps": 3, "guidance_scale": 3.0, "size": 16, "callback": lambda done, total: heard.append((done, total))}
+    baseline("adaptive-negatives").make(stable, labeler, PAIR, [4, 5, 6], names=NAMES, **how)
+    assert heard == [(2, 9), (4, 9), (6, 9), (7, 9), (8, 9), (9, 9)]

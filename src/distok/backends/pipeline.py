@@ -139,7 +139,7 @@ class DiffusersBackend(Backend):
                 for start in range(0, count, BATCH):
                     part = slice(start, start + BATCH)
                     batch = self.condition(prompts[part], tokens) if condition is None else _rows(condition, part)
-                    progress = _counter(callback, start, len(seeds[part]), count, how.steps)
+                    progress = counter(callback, start, len(seeds[part]), count, how.steps)
                     pictures.append(self._denoise(pipe, batch, seeds[part], how, negative_prompt, progress).float())
             finally:
                 self.placement.leave()
@@ -237,9 +237,10 @@ def on_step(progress: Callable[[int], None] | None) -> Any:
     return report
 
 
-def _counter(
+def counter(
     callback: Callable[[int, int], None] | None, start: int, part: int, count: int, steps: int
 ) -> Callable[[int], None] | None:
+    """What a batch of ``part`` pictures from place ``start`` of ``count`` tells of its steps; None where nobody listens."""
     # Steps are weighted by the pictures that share them, so the count runs evenly over batches of unequal size.
     if callback is None:
         return None

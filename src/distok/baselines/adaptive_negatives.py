@@ -3,15 +3,15 @@
 Golan et al., arXiv 2510.10715. Shapes: b pictures, c latent channels, h and w latent sides.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distok.backends.pipeline import generators
+from distok.backends.pipeline import counter, generators
 from distok.backends.prompts import named
 from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.swap import stack
@@ -89,7 +89,9 @@ class AdaptiveNegatives(Baseline):
         """Denoise in batches."""
         pictures, negatives = [], []
         for start in range(0, len(ask.seeds), BATCH):
-            loop = _Loop(ask, self.settings, str(ready.prompt), ask.seeds[start : start + BATCH])
+            part = replace(ask, seeds=ask.seeds[start : start + BATCH])
+            loop = _Loop(part, self.settings, str(ready.prompt))
+            loop.told = counter(ask.callback, start, len(part.seeds), len(ask.seeds), loop.steps)
             pictures += loop.run()
             negatives += loop.negatives
         return pictures, {"negatives": negatives}
@@ -98,11 +100,12 @@ class AdaptiveNegatives(Baseline):
 class _Loop:
     """The denoising of one batch, watched from the callback that the pipeline calls after each step."""
 
-    def __init__(self, ask: Ask, how: AdaptiveNegativesSettings, prompt: str, seeds: Sequence[int]) -> None:
-        self.ask, self.how, self.seeds = ask, how, seeds
+    def __init__(self, ask: Ask, how: AdaptiveNegativesSettings, prompt: str) -> None:
+        self.ask, self.how, self.seeds = ask, how, ask.seeds
+        self.told: Callable[[int], None] | None = None
         self.pipe = ask.backend.renderer()
         self.positive = {key: value.detach() for key, value in ask.backend.condition([prompt]).items()}
-        self.negatives: list[list[str]] = [[] for _ in seeds]
+        self.negatives: list[list[str]] = [[] for _ in ask.seeds]
         self.choices = [name for name in ask.names if name not in ask.mix.names]
         self.steps: int = ask.options.get("steps", ask.backend.defaults.steps)
         self._preview: Tensor | None = None
@@ -140,8 +143,8 @@ class _Loop:
         scheduler.step = watched
 
     def _after_step(self, pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        if self.ask.callback:
-            self.ask.callback(step + 1, self.steps)
+        if self.told:
+            self.told(step + 1)
         how = self.how
         window = how.first * self.steps <= step < how.last * self.steps
         if not window or step % how.every or step + 1 == self.steps or not self.choices:

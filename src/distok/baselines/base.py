@@ -254,7 +254,7 @@ class Baseline(ABC):
             names: the known classes; those of the mix if None.
             prompt: with ``{}`` where the creature goes.
             model: a DisTok, for the methods that need one.
-            callback: told (denoising steps done, in all).
+            callback: told (done, in all): denoising steps, or pictures where a method draws them one by one.
             options: ``steps``, ``guidance_scale``, ``size``; the method's published value, or else the checkpoint's own, if None.
 
         Raises:
