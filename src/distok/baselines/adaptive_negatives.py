@@ -3,7 +3,7 @@
 Golan et al., arXiv 2510.10715. Shapes: b pictures, c latent channels, h and w latent sides.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
