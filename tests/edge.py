@@ -36,3 +36,8 @@ class CommandLine:
         with pytest.raises(SystemExit) as ended:
             main()
         return (ended.value.code, *self.capsys.readouterr())
+
+
+def stamps(folder: Path) -> dict[Path, int]:
+    """When each file below a folder was written."""
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}

@@ -13,23 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from distok import evaluation
-from distok.backends import open_backend
 from distok.distribution import Distribution
 from distok.errors import DistokError
 from distok.evaluation.cases import ARTIST, DISTOK, Case
-from distok.evaluation.comparison import compare_reports
 from distok.evaluation.contest import Contest, Item, run_all, show
 from distok.evaluation.cost import cost
 from distok.evaluation.latent_map import latent_map
 from distok.evaluation.methods import methods, said, set_measures
-from distok.evaluation.origin import Origin
 from distok.evaluation.refinement import refinement
-from distok.evaluation.report import Result, Table, chart
 from distok.evaluation.sensitivity import sensitivity
 from distok.evaluation.series import fused, series
 from distok.evaluation.surprise import surprise
-from tests.edge import CommandLine
+from tests.edge import stamps
 from tests.tiny import NAMES
 
 pytest_plugins = ("tests.evaluation_parts",)
@@ -43,10 +38,6 @@ def contest(bench, tmp_path):
 
 def pair(index=0):
     return Case(index, "pair", Distribution(NAMES[:2], (0.5, 0.5)))
-
-
-def stamps(folder):
-    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 class TestItems:
@@ -278,29 +269,6 @@ class TestSuites:
         assert result.images["map.png"].startswith(b"\x89PNG")
 
 
-class TestPages:
-    def test_words_of_a_table_are_text_and_no_markup(self):
-        text = Table("a < b", ("R&D", "x"), (("<script>", '"1"'),), "1 > 0 & <b>").html()
-        assert "<h3>a &lt; b</h3>" in text
-        assert "<th>R&amp;D</th><th>x</th>" in text
-        assert "<td>&lt;script&gt;</td><td>&quot;1&quot;</td>" in text
-        assert "<p>1 &gt; 0 &amp; &lt;b&gt;</p>" in text
-
-    def test_the_page_holds_every_suite_that_is_there_in_the_order_of_suites(self, tmp_path):
-        for suite in ("sweep", "fidelity", "sweep"):
-            page = Result(suite, {}, (Table(f"table of {suite}", ("a",), (("b",),)),)).save(tmp_path)
-        text = page.read_text()
-        parts = ['<a href="#fidelity">', '<a href="#sweep">', '<h2 id="fidelity">', "table of fidelity", '<h2 id="sweep">']
-        places = [text.index(part) for part in [*parts, "table of sweep"]]
-        assert places == sorted(places)
-        assert (text.count("<h2"), text.count("<a ")) == (2, 2)
-
-    def test_a_plot_without_matplotlib_says_what_to_install(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-        with pytest.raises(DistokError, match=r"plots need matplotlib; install it with: pip install "):
-            chart(lambda axes: pytest.fail("drawn"), 1, "a title")
-
-
 class TestKills:
     def test_a_suite_killed_at_any_point_loses_no_finished_item(self, tmp_path, pipeline_folder, model_file, labeler_folder):
         parts = {"--backend": pipeline_folder, "--model": model_file, "--labeler": labeler_folder, "--methods": "dominant"}
@@ -334,140 +302,3 @@ class TestKills:
             path.name: data for path, data in items(whole).items()
         }
         assert (killed / "fidelity.csv").read_text() == (whole / "fidelity.csv").read_text()
-
-
-class TestOrigin:
-    def test_a_second_run_changes_nothing(self, tmp_path, pipeline_folder, model_file, labeler_folder, monkeypatch):
-        from distok.evaluation import origin
-
-        monkeypatch.setattr(origin, "commit", lambda: "abc")
-        setup = evaluation.Setup(pipeline_folder, model_file, labeler_folder)
-        job = evaluation.Job(tmp_path, setup, seeds=1, cases=2, methods=("dominant",))
-        first = evaluation.run("fidelity", job, "distok evaluate fidelity")
-        before = stamps(tmp_path)
-        again = evaluation.run("fidelity", job, "typed otherwise")
-        assert again == first
-        assert stamps(tmp_path) == before
-        stored = json.loads((tmp_path / "fidelity.json").read_text())["origin"]
-        assert (stored["command"], stored["commit"], stored["asked"]["seeds"]) == ("distok evaluate fidelity", "abc", 1)
-        assert stored["versions"]["torch"] == torch.__version__
-        assert "Made by: distok evaluate fidelity; commit abc; seeds 1, cases 2;" in (tmp_path / "report.html").read_text()
-        monkeypatch.setattr(origin, "commit", lambda: "def")
-        evaluation.run("fidelity", job)
-        assert stamps(tmp_path) != before, "other code is run again"
-
-    def test_another_guidance_scale_makes_other_pictures(self, tmp_path, pipeline_folder, model_file, labeler_folder):
-        setup = evaluation.Setup(pipeline_folder, model_file, labeler_folder)
-        job = evaluation.Job(tmp_path, setup, seeds=1, cases=2, methods=("dominant",))
-        own = open_backend(pipeline_folder).defaults.guidance_scale
-        readings = {}
-        for scale in (None, own, own + 20):
-            out = tmp_path / str(scale)
-            evaluation.run("fidelity", replace(job, out=out, setup=replace(setup, guidance_scale=scale)))
-            readings[scale] = (out / "fidelity.csv").read_text()
-        assert readings[own] == readings[None]
-        assert readings[own + 20] != readings[None]
-        with pytest.raises(DistokError, match=r"guidance"):
-            evaluation.run("fidelity", replace(job, out=tmp_path / "x", setup=replace(setup, guidance_scale=-1.0)))
-
-    def test_changed_files_and_broken_reports_are_never_taken_over(self, tmp_path, monkeypatch):
-        from distok.evaluation import origin
-
-        for commit, held in (("abc", True), ("abc+", False)):
-            monkeypatch.setattr(origin, "commit", lambda commit=commit: commit)
-            made = Origin.of("x", {"seeds": 1})
-            Result("x", {}, (Table("t", ("a",), (("b",),)),)).save(tmp_path, made)
-            assert (made.held(tmp_path) is not None) == held
-        monkeypatch.setattr(origin, "commit", lambda: "abc")
-        (tmp_path / "x.json").write_text('{"origin": ')
-        assert Origin.of("x", {"seeds": 1}).held(tmp_path) is None
-
-    @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-    def test_the_commit_is_that_of_this_checkout(self, tmp_path, monkeypatch):
-        from distok.evaluation import origin
-
-        package = tmp_path / "src" / "distok"
-        (package / "evaluation").mkdir(parents=True)
-        monkeypatch.setattr(origin, "__file__", str(package / "evaluation" / "origin.py"))
-        for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # a hook that runs these tests sets them
-            monkeypatch.delenv(name, raising=False)
-
-        def git(*words):
-            who = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
-            return subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True, text=True).stdout
-
-        git("init")
-        (tmp_path / "README.md").write_text("somebody else's")
-        git("add", "README.md")
-        git("commit", "-m", "1")
-        (package / "errors.py").write_text("1")
-        assert origin.commit() == "", "a copy inside somebody else's repository"
-        git("add", "src")
-        git("commit", "-m", "2")
-        made = git("rev-parse", "HEAD")[:10]
-        (tmp_path / "README.md").write_text("changed, but no code")
-        assert origin.commit() == made
-        (package / "errors.py").write_text("2")
-        assert origin.commit() == made + "+"
-        git("commit", "-am", "3")
-        (package / "new.py").write_text("3")
-        assert origin.commit() == git("rev-parse", "HEAD")[:10] + "+" != made + "+"
-
-
-class TestComparison:
-    @staticmethod
-    def report(folder, values, seeds=(0,), hit=1.0, asked="pig=0.5, owl=0.5"):
-        rows = [
-            {"variant": "full", "training seed": seed, "method": "DisTok", "reader": "evaluator", "case": case, "asked": asked}
-            | {"kl": value + seed, "js": 0.1, "top1": hit, "topk": float(case % 2)}
-            for seed in seeds
-            for case, value in values.items()
-        ]
-        Result("fidelity", {}, (), rows).save(folder)
-        return folder
-
-    def test_what_moved_is_paired_by_case(self, tmp_path):
-        first = self.report(tmp_path / "a", {case: 1.0 + case for case in range(8)})
-        second = self.report(tmp_path / "b", {case: 0.5 + case for case in range(1, 9)})
-        (table,) = compare_reports(first, second)
-        rows = {row[2]: row for row in table.rows}
-        assert rows["KL (asked ‖ measured)"][3:] == ("5.000", "4.500", "-0.500 [-0.500, -0.500]", "better")
-        assert rows["JS"][-1] == "no difference shown"
-
-    def test_more_is_better_for_hits(self, tmp_path):
-        first = self.report(tmp_path / "a", dict.fromkeys(range(6), 1.0))
-        second = self.report(tmp_path / "b", dict.fromkeys(range(6), 2.0), hit=0.0)
-        rows = {row[2]: row[-1] for row in compare_reports(first, second)[0].rows}
-        assert rows["KL (asked ‖ measured)"] == "worse"
-        assert rows["top-1 hit"] == "worse"
-        assert rows["top-k hit"] == "no difference shown"
-
-    def test_five_cases_get_no_verdict_however_clear_they_look(self, tmp_path):
-        first, second = (self.report(tmp_path / name, dict.fromkeys(range(5), kl)) for name, kl in (("a", 1.0), ("b", 2.0)))
-        assert {row[-1] for row in compare_reports(first, second)[0].rows} == {"fewer than 6 cases"}
-
-    def test_another_mix_under_the_same_number_is_another_case(self, tmp_path):
-        first = self.report(tmp_path / "a", dict.fromkeys(range(8), 1.0))
-        second = self.report(tmp_path / "b", dict.fromkeys(range(8), 1.0), asked="pig=0.5, fox=0.5")
-        with pytest.raises(DistokError, match="have no suite, method and case in common"):
-            compare_reports(first, second)
-
-    def test_training_seeds_of_a_case_count_once(self, tmp_path):
-        first, second = self.report(tmp_path / "a", {0: 1.0, 1: 1.0}, seeds=(0, 2)), self.report(tmp_path / "b", {0: 1.0, 1: 1.0})
-        assert compare_reports(first, second)[0].rows[0][3:6] == ("2.000", "1.000", "-1.000 [-1.000, -1.000]")
-
-    def test_mistakes_get_one_line(self, tmp_path, capsys, monkeypatch):
-        first = self.report(tmp_path / "a", {case: 1.0 + case for case in range(7)})
-        other = self.report(tmp_path / "b", {8: 1.0, 9: 2.0})
-        with pytest.raises(DistokError, match="have no suite, method and case in common"):
-            compare_reports(first, other)
-        with pytest.raises(DistokError, match="nowhere holds no report with cases"):
-            compare_reports(first, tmp_path / "nowhere")
-        (other / "fidelity.csv").write_text("a,b\n1,2\n")
-        with pytest.raises(DistokError, match="is not a table of this version"):
-            compare_reports(first, other)
-        call = CommandLine(capsys, monkeypatch)
-        status, out, _ = call("evaluate", "--compare", first, first)
-        assert (status, "no difference shown" in out) == (0, True)
-        status, _, err = call("evaluate", "--out", tmp_path / "c")
-        assert (status, "say what to measure" in err) == (2, True)
