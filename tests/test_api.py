@@ -107,10 +107,10 @@ def test_a_recipe_of_another_model_is_refused(creator):
     changed = distok.Recipe(**(recipe.as_dict() | {"model_hash": "0"}))
     with pytest.raises(DistokError, match="the picture was made with model 0, this one is"):
         creator.concept_of(changed)
-    stranger = distok.Recipe(**(recipe.as_dict() | {"pipeline_hash": "1"}))
+    stranger = distok.Recipe(**(recipe.as_dict() | {"fingerprint": "1"}))
     with pytest.raises(DistokError, match=r"drawn by pipeline 1, this one is \w+ with the same text encoder; open that one"):
         creator.concept_of(stranger)
-    older = distok.Recipe(**(recipe.as_dict() | {"pipeline_hash": ""}))
+    older = distok.Recipe(**(recipe.as_dict() | {"fingerprint": ""}))
     assert creator.concept_of(older).hash == recipe.concept_hash, "an older version wrote none"
     with pytest.raises(DistokError, match="holds no latent; give the concept file instead"):
         creator.concept_of(distok.Recipe(**(recipe.as_dict() | {"z": None})))

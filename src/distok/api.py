@@ -242,7 +242,7 @@ class Creator:
             backend=self.label,
             backend_hash=self.backend.hash,
             model_hash=self.model_hash,
-            pipeline_hash=self.backend.fingerprint,
+            fingerprint=self.backend.fingerprint,
             version=_version(),
         )
 
@@ -258,9 +258,9 @@ class Creator:
         ):
             if found != wanted:
                 raise DistokError(f"the picture was made with {kind} {wanted}, this one is {found}; open that one with --{kind}")
-        if recipe.pipeline_hash and recipe.pipeline_hash != self.backend.fingerprint:
+        if recipe.fingerprint and recipe.fingerprint != self.backend.fingerprint:
             raise DistokError(
-                f"the picture was drawn by pipeline {recipe.pipeline_hash}, this one is {self.backend.fingerprint} with the same "
+                f"the picture was drawn by pipeline {recipe.fingerprint}, this one is {self.backend.fingerprint} with the same "
                 "text encoder; open that one with --backend, or draw the token here with --concept and its file"
             )
         if recipe.z is None:

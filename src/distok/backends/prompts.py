@@ -50,3 +50,8 @@ def emphasis(prompt: str) -> tuple[str, list[tuple[int, int, float]]]:
         plain += match[1]
         last = match.end()
     return plain + prompt[last:], spans
+
+
+def has_places(value: object, count: int) -> bool:
+    """Whether a value is text with exactly ``count`` times ``{}``, and no other brace that would be taken for a place."""
+    return isinstance(value, str) and value.count("{}") == value.count("{") == value.count("}") == count

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from distok.backends.base import Backend, Condition
 from distok.backends.families import FAMILIES
-from distok.backends.prompts import PROMPT, named
+from distok.backends.prompts import PROMPT, has_places, named
 from distok.distribution import Distribution
 from distok.errors import DistokError, UnavailableError
 
@@ -67,11 +67,6 @@ class Settings:
         """Refuse a prompt without exactly one ``{}``."""
         for name in names:
             self.require(name, has_places(getattr(self, name), 1), "a prompt with one {}")
-
-
-def has_places(value: object, count: int) -> bool:
-    """Whether a value is text with exactly ``count`` times ``{}``, and no other brace that would be taken for a place."""
-    return isinstance(value, str) and value.count("{}") == value.count("{") == value.count("}") == count
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from distok import seeds
 from distok.backends import slot
-from distok.backends.prompts import named
-from distok.baselines.base import Ask, Baseline, Ready, Settings, has_places
+from distok.backends.prompts import has_places, named
+from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.prior_interpolation import PRIORS
 from distok.errors import DistokError, UnavailableError
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from distok import seeds
 from distok.backends import fill, slot
-from distok.baselines.base import Ask, Baseline, Ready, Settings, has_places
+from distok.backends.prompts import has_places
+from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.errors import DistokError
 
 SAMPLED = 256  # pairs that a calibrated threshold is read off

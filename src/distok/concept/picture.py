@@ -29,7 +29,7 @@ class Recipe:
         z: the latent that the concept was decoded from, or None.
         names_hash: of the classes that the model was trained on.
         backend, backend_hash, model_hash: the pipeline, its text encoder, the DisTok model.
-        pipeline_hash: a quick hash of the whole pipeline; empty where an older version wrote the picture.
+        fingerprint: of the whole pipeline, see ``Backend.fingerprint``; empty where an older version wrote the picture.
         version: of the package.
     """
 
@@ -49,7 +49,7 @@ class Recipe:
     version: str
     sampler: str = ""
     negative_prompt: str = ""
-    pipeline_hash: str = ""
+    fingerprint: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""

@@ -164,10 +164,11 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
         return tables
     bench = job.setup.open(job.out, job.callback)
     depends = {"hashes": bench.hashes, "bank": job.bank and digest(job.bank.read_bytes())}
-    depends["scorers"] = located(dict.fromkeys(KINDS) if job.scorers is None else job.scorers)
+    weights = located(dict.fromkeys(KINDS) if job.scorers is None else job.scorers)
     for name in chosen:
         mine = job if name == suite else _share(name, job)
-        origin = Origin.of(name, mine.asked() | depends, command)
+        asked = mine.asked() | depends | ({"scorers": weights} if name == "methods" else {})
+        origin = Origin.of(name, asked, command)
         if (held := origin.held(job.out)) is not None:
             tables[name] = held
             continue

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeGuard
 
+from distok.backends.prompts import has_places
 from distok.errors import DistokError
 from distok.model import ACTIVATIONS
 
@@ -110,8 +111,8 @@ class TrainSettings:
         )
         self._require("estimate_active", self.delta == 0 or self.estimate_active > 1, "at least 2 where delta is above 0")
         self._require("sub_steps", self.gamma == 0 or self.sub_steps > 1, "at least 2 where gamma is above 0 (a variance)")
-        self._require("adaptive_prompt", _has_places(self.adaptive_prompt, 1), "a prompt with one {}")
-        self._require("restrictive_prompt", _has_places(self.restrictive_prompt, 2), "a prompt with two {}")
+        self._require("adaptive_prompt", has_places(self.adaptive_prompt, 1), "a prompt with one {}")
+        self._require("restrictive_prompt", has_places(self.restrictive_prompt, 2), "a prompt with two {}")
         self._require("aesthetic_prompt", isinstance(self.aesthetic_prompt, str), "a prompt")
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
@@ -166,10 +167,6 @@ def _unordered(sets: object) -> frozenset[tuple[str, ...]]:
 def _is_series(value: object) -> TypeGuard[Iterable[Any]]:
     """Whether it is several things: a text is one, though it can be gone through letter by letter."""
     return isinstance(value, Iterable) and not isinstance(value, str | Mapping)
-
-
-def _has_places(value: object, count: int) -> bool:
-    return isinstance(value, str) and value.count("{}") == value.count("{") == value.count("}") == count
 
 
 def _is_whole(settings: TrainSettings, name: str) -> bool:
