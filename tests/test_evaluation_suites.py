@@ -1,6 +1,7 @@
 """Every suite, end to end, on the real classes at tiny size."""
 
 import csv
+import itertools
 import json
 
 import numpy as np
@@ -92,9 +93,12 @@ def test_a_sweep_is_summed_up_by_how_far_the_measured_weight_is_from_the_asked(b
     for row in rows:
         assert float(row["low"]) <= float(row["measured"]) <= float(row["high"])
         missed.setdefault((row["reader"], row["method"]), []).append(abs(float(row["measured"]) - float(row["asked"])))
+    expected = {key: np.mean(each) for key, each in missed.items()}
+    assert len(set(expected.values())) == 2 * 3, "by reader and by method"
+    for who, other in itertools.product(("labeler", "evaluator"), ("mean of tokens", ARTIST)):
+        expected[who, f"{DISTOK} minus {other}"] = expected[who, DISTOK] - expected[who, other]
     told = {(who, method): error.mean for who, each in result.figures.items() for method, error in each.items()}
-    assert told == pytest.approx({key: np.mean(each) for key, each in missed.items()}, rel=1e-4)
-    assert len(set(told.values())) == 2 * 3, "by reader and by method"
+    assert told == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert Image.open(tmp_path / "sweep-curves.png").width > 300
 
 

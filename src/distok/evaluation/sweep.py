@@ -13,16 +13,17 @@ from distok.evaluation.report import Result, Table, chart, grid, number
 from distok.evaluation.statistics import bootstrap
 
 CONTROL = "mean of tokens"
+SHOWN = 4  # pairs whose curves and pictures the report shows
 COLOURS = {DISTOK: "#c2410c", CONTROL: "#2563eb", ARTIST: "#6b7280"}
 
 
-def sweep(bench: Bench, seeds: int = 10, pairs: int = 4, points: int = 11) -> Result:
-    """Sweep the first class's weight in a few held-out pairs, for DisTok, the mean of tokens and the artist.
+def sweep(bench: Bench, seeds: int = 10, pairs: int = 12, points: int = 11) -> Result:
+    """Sweep the first class's weight in held-out pairs, for DisTok, the mean of tokens and the artist.
 
     Args:
         bench: what to measure, and with what.
         seeds: pictures a point.
-        pairs: how many pairs.
+        pairs: how many pairs; an error is a mean over the weights of a pair, so its interval has as many values.
         points: weights from 0 to 1.
     """
     candidates = [case for case in bench.cases if case.kind == "pair"]
@@ -33,18 +34,23 @@ def sweep(bench: Bench, seeds: int = 10, pairs: int = 4, points: int = 11) -> Re
         cases = [_point(STRIDE + number_, first, second, float(weight)) for weight in weights]
         tokens = {DISTOK: bench.token, CONTROL: bench.mean_token}
         pictures = {m: shoot(bench, token, cases, seeds, f"sweep: {first} and {second}, {m}") for m, token in tokens.items()}
-        rows[f"{second} → {first}"] = [each[0] for each in pictures[DISTOK]]
+        if number_ < SHOWN:
+            rows[f"{second} → {first}"] = [each[0] for each in pictures[DISTOK]]
         if bench.has_artist:
             pictures[ARTIST] = [artist_pictures(case.asked, case.seeds(seeds)) for case in cases]
         for method, each in pictures.items():
             records += _read(bench, method, (first, second), weights, each)
     methods = list(dict.fromkeys(r["method"] for r in records))
-    reader = bench.rulers.who[-1]
-    figures = {who: {m: _error(records, m, who) for m in methods} for who in bench.rulers.who}
-    lines = tuple((m, *(str(figures[who][m]) for who in bench.rulers.who)) for m in methods)
+    errors = {who: {m: _errors(records, m, who) for m in methods} for who in bench.rulers.who}
+    figures = {who: {m: bootstrap(each) for m, each in by.items()} for who, by in errors.items()}
+    for who, by in errors.items():
+        figures[who] |= {f"{DISTOK} minus {m}": bootstrap(by[DISTOK] - by[m]) for m in methods if m != DISTOK}
+    lines = tuple((m, *(str(figures[who][m]) for who in bench.rulers.who)) for m in next(iter(figures.values())))
     note = f"|measured − asked| of the swept class: mean over {points} weights and {len(chosen)} pairs, 95 % interval over pairs."
+    note += f" Differences are paired by pair. Curves and pictures: the first {len(rows)}."
     table = Table("One weight swept", ("method", *(f"error by the {who} ↓" for who in bench.rulers.who)), lines, note)
-    plot = chart(lambda axes: _plot(axes, records, reader), len(chosen), f"asked against measured weight, by the {reader}")
+    reader = bench.rulers.who[-1]
+    plot = chart(lambda axes: _plot(axes, records, reader), len(rows), f"asked against measured weight, by the {reader}")
     page = grid(rows, [number(weight)[:4] for weight in weights])
     return Result("sweep", figures, (table,), records, {"sweep-curves.png": plot, "sweep.png": page})
 
@@ -70,16 +76,17 @@ def _read(bench: Bench, method: str, pair: tuple[str, str], weights: np.ndarray,
     return records
 
 
-def _error(records: list[dict[str, Any]], method: str, reader: str) -> Any:
+def _errors(records: list[dict[str, Any]], method: str, reader: str) -> np.ndarray:
+    """One a pair: the weights of a pair are no independent cases."""
     by_pair: dict[str, list[float]] = {}
     for r in records:
         if (r["method"], r["reader"]) == (method, reader):
             by_pair.setdefault(r["pair"], []).append(abs(r["measured"] - r["asked"]))
-    return bootstrap([float(np.mean(each)) for each in by_pair.values()])  # the weights of a pair are no independent cases
+    return np.array([np.mean(each) for each in by_pair.values()])
 
 
 def _plot(axes: Any, records: list[dict[str, Any]], reader: str) -> None:
-    for axis, pair in zip(axes, dict.fromkeys(r["pair"] for r in records), strict=True):
+    for axis, pair in zip(axes, dict.fromkeys(r["pair"] for r in records), strict=False):
         axis.plot([0, 1], [0, 1], color="#d6d3d1", linewidth=1)
         for method, colour in COLOURS.items():
             rows = [r for r in records if (r["pair"], r["method"], r["reader"]) == (pair, method, reader)]
