@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -224,9 +225,11 @@ def test_train_then_create(distok_command, parts, tmp_path):
     Path("names.txt").write_text("\n".join(tiny.NAMES))
     words = ["train", *parts[:2], *parts[4:], "--concepts", "names.txt", "--steps", 4, "--set", "hidden_dim=16"]
     words += ["--set", "estimate_every=2", "--out", "my run"]
-    status, out, _ = distok_command(*words)
+    status, out, err = distok_command(*words)
     assert status == 0
     assert "--model 'my run/distok.safetensors'" in out
+    told = re.findall(r"training: (\d) of 4, \d+ s left", err)
+    assert told == ["2", "3", "4"], "in a log file a long training says how far it is"
     model = Path("my run/distok.safetensors").read_bytes()
     assert distok_command(*words)[0] == 0  # again: nothing left to do
     assert Path("my run/distok.safetensors").read_bytes() == model

@@ -1,5 +1,7 @@
 """Whole runs: interrupted, resumed, refused, and what their result says."""
 
+import csv
+import io
 import logging
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from distok.training import (
     MODEL_FILE,
     Trainer,
     TrainSettings,
+    history,
     train,
 )
 from distok.training.tasks import random_mixtures
@@ -57,6 +60,31 @@ def test_the_last_two_checkpoints_are_kept_and_a_corrupt_one_is_passed_over(back
         assert train(chosen, backend, labeler, NAMES, tmp_path / "run").read_bytes() == whole
     assert "skipping a corrupt checkpoint" in caplog.text
     assert "checkpoint-8.safetensors" in caplog.text
+
+
+def test_losses_are_told_in_a_table_that_a_kill_neither_tears_nor_doubles(backend, labeler, tmp_path, monkeypatch):
+    monkeypatch.setattr(history, "EVERY", 2)
+    reports = []
+    train(short(save_every=4), backend, labeler, NAMES, tmp_path / "whole", reports.append)
+    whole = (tmp_path / "whole" / "losses.csv").read_bytes()
+    rows = list(csv.DictReader(io.StringIO(whole.decode())))
+    assert [row["step"] for row in rows] == ["2", "4", "6", "8", "10", "12"]
+    for row, first, second in zip(rows, reports[::2], reports[1::2], strict=True):
+        for name in ("total", "fusion", "consistency", "latent", "foreseen"):
+            assert float(row[name]) == pytest.approx((first[name] + second[name]) / 2, rel=1e-4, abs=1e-9), name
+        assert float(row["pool"]) == second["pool"]
+    assert float(rows[0]["learning_rate"]) > float(rows[-1]["learning_rate"]) > 0
+    with pytest.raises(KeyboardInterrupt):
+        train(short(save_every=4), backend, labeler, NAMES, tmp_path / "run", interrupt_at(7))
+    with (tmp_path / "run" / "losses.csv").open("a") as file:
+        file.write("6,1,1,1,1,1,1,1\n")  # as if it had been killed after the table was written and before the checkpoint was
+    train(short(save_every=4), backend, labeler, NAMES, tmp_path / "run")
+    assert (tmp_path / "run" / "losses.csv").read_bytes() == whole
+    (tmp_path / "run" / "losses.csv").write_text("no table\n1\n")
+    for path in (tmp_path / "run").glob("*12.safetensors"):
+        path.unlink()
+    train(short(save_every=4), backend, labeler, NAMES, tmp_path / "run")
+    assert (tmp_path / "run" / "losses.csv").read_bytes() == b"\n".join(whole.splitlines()[i] for i in (0, 5, 6)) + b"\n"
 
 
 def test_a_folder_without_a_whole_checkpoint_is_refused(backend, labeler, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -70,14 +71,41 @@ def show_tables(tables: "Iterable[report.Table]") -> None:
 
 
 @contextmanager
-def progress(title: str) -> "Iterator[Progress]":
-    """Show a progress bar on stderr (nothing where it is not a terminal); yields a callback(done, total)."""
+def progress(title: str, lines: int = 0) -> "Iterator[Progress]":
+    """Show a progress bar on stderr; yields a callback(done, total).
+
+    Args:
+        title: what is going on.
+        lines: how often it is told where stderr is no terminal, such as a log file: that many times in all, with the time left.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
         task = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        if not bars.disable or not lines:
+            yield lambda done, total: bars.update(task, completed=done, total=total)
+            return
+        yield _milestones(title, lines)
+
+
+def _milestones(title: str, lines: int) -> "Progress":
+    first: list[tuple[float, int]] = []  # when it began, and how much a run before had done
+
+    def report(done: int, total: int) -> None:
+        now = time.monotonic()
+        if not first:
+            first.append((now, done))
+        began, before = first[0]
+        if done > before and done * lines // total > (done - 1) * lines // total:
+            left = (now - began) / (done - before) * (total - done)
+            print(f"{title}: {done} of {total}, {_told(left)} left", file=sys.stderr, flush=True)
+
+    return report
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 @contextmanager

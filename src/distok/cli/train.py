@@ -59,7 +59,7 @@ def train(
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
     if collect:
         bank = _collect(bank or out / "bank.safetensors", collect, opened, reader, names, settings, collect_from)
-    with output.progress("training") as bar:
+    with output.progress("training", lines=20) as bar:
 
         def report(state: dict[str, float]) -> None:
             bar(int(state["step"]), int(state["steps"]))
@@ -99,7 +99,7 @@ def _collect(
         jitter=settings.estimate_jitter,
         model=None if model is None else DisTok.load(model),
     )
-    with output.progress("reading pictures") as bar:
+    with output.progress("reading pictures", lines=20) as bar:
         training.collect(
             backend, labeler, names, tokens, bank,
             renders=settings.estimate_renders, steps=settings.estimate_steps, callback=lambda s: bar(s["done"], s["total"]),

@@ -26,6 +26,7 @@ from distok.training import checkpoint, estimation, runtime
 from distok.training.calibration import resolve
 from distok.training.estimation import Bank
 from distok.training.foresight import Foresight
+from distok.training.history import History
 from distok.training.parallel import Processes
 from distok.training.settings import TrainSettings
 from distok.training.tasks import Allowed, Tasks, draw, random_mixtures
@@ -80,6 +81,7 @@ class Trainer:
                 "the estimation bank was collected for other classes or another text encoder; collect one for these"
             )
         self.names, self.backend, self.labeler, self.bank, self.step = names, backend, labeler, bank, 0
+        self.history = History()
         self.processes = Processes.found()
         self.allowed = Allowed.among(names, settings.held_out)
         self.settings, self.thresholds = resolve(settings, backend, names, self.allowed)
@@ -97,12 +99,16 @@ class Trainer:
     def run(self, out: Path, callback: Progress | None = None) -> Path:
         """Train to the last step, saving on the way, and write ``distok.safetensors``; resumes what ``out`` holds.
 
+        Beside the checkpoints, ``losses.csv`` tells how the losses went.
+
         Raises:
             DistokError: ``out`` holds another run, or nothing in it can be read.
         """
         self.resume(out)
         while self.step < self.settings.steps:
+            rate = self.learning_rate()
             losses = self.advance()
+            self.history.add(self.step, losses, pool=len(self.pool), learning_rate=rate)
             if self.step % self.settings.save_every == 0 or self.step == self.settings.steps:
                 if self.processes.first:
                     self.save(out)
@@ -239,7 +245,8 @@ class Trainer:
         return self.model.eval()
 
     def save(self, out: Path) -> None:
-        """Write a checkpoint of the whole state."""
+        """Write the rows of ``losses.csv`` up to here, then a checkpoint of the whole state: a kill between them loses no row."""
+        self.history.save(out)
         checkpoint.save(out, self.step, self.state(), self.record())
 
     def resume(self, out: Path) -> bool:
@@ -248,6 +255,7 @@ class Trainer:
         if found:
             self.step = found[0]
             self.restore(found[1])
+            self.history.resume(out, self.step)
         return found is not None
 
     def state(self) -> dict[str, Tensor]:
