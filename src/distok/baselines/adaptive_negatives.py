@@ -3,7 +3,7 @@
 Golan et al., arXiv 2510.10715. Shapes: b pictures, c latent channels, h and w latent sides.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -90,24 +90,31 @@ class AdaptiveNegatives(Baseline):
         pictures, negatives = [], []
         for start in range(0, len(ask.seeds), BATCH):
             part = replace(ask, seeds=ask.seeds[start : start + BATCH])
-            loop = _Loop(part, self.settings, str(ready.prompt))
-            loop.told = counter(ask.callback, start, len(part.seeds), len(ask.seeds), loop.steps)
+            loop = _Loop(part, self.settings, str(ready.prompt), (start, len(ask.seeds)))
             pictures += loop.run()
             negatives += loop.negatives
         return pictures, {"negatives": negatives}
 
 
 class _Loop:
-    """The denoising of one batch, watched from the callback that the pipeline calls after each step."""
+    """The denoising of one batch, watched from the callback that the pipeline calls after each step.
 
-    def __init__(self, ask: Ask, how: AdaptiveNegativesSettings, prompt: str) -> None:
+    Args:
+        ask: of this batch's pictures alone.
+        how: the method's settings.
+        prompt: the positive one.
+        part: how many pictures were drawn before this batch, and how many there are in all.
+    """
+
+    def __init__(self, ask: Ask, how: AdaptiveNegativesSettings, prompt: str, part: tuple[int, int]) -> None:
         self.ask, self.how, self.seeds = ask, how, ask.seeds
-        self.told: Callable[[int], None] | None = None
         self.pipe = ask.backend.renderer()
         self.positive = {key: value.detach() for key, value in ask.backend.condition([prompt]).items()}
         self.negatives: list[list[str]] = [[] for _ in ask.seeds]
         self.choices = [name for name in ask.names if name not in ask.mix.names]
         self.steps: int = ask.options.get("steps", ask.backend.defaults.steps)
+        done, total = part
+        self._told = counter(ask.callback, done, len(ask.seeds), total, self.steps)
         self._preview: Tensor | None = None
         self._watch(self.pipe.scheduler)
 
@@ -143,8 +150,8 @@ class _Loop:
         scheduler.step = watched
 
     def _after_step(self, pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        if self.told:
-            self.told(step + 1)
+        if self._told:
+            self._told(step + 1)
         how = self.how
         window = how.first * self.steps <= step < how.last * self.steps
         if not window or step % how.every or step + 1 == self.steps or not self.choices:
