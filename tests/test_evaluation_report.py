@@ -165,6 +165,12 @@ class TestPages:
         assert "<td>&lt;script&gt;</td><td>&quot;1&quot;</td>" in text
         assert "<p>1 &gt; 0 &amp; &lt;b&gt;</p>" in text
 
+    def test_columns_of_figures_are_set_flush_right(self):
+        rows = (("DisTok", "0.5 [0.4, 0.6]", "3 things", "–", "why"), ("BASS", "-1.000", "no thing", "100.0%", ""))
+        table = Table("t", ("method", "KL", "what", "share", "reason"), rows)
+        assert "| --- | ---: | --- | ---: | --- |" in table.markdown()
+        assert '<tr><td>BASS</td><td class="n">-1.000</td><td>no thing</td><td class="n">100.0%</td><td></td></tr>' in table.html()
+
     def test_the_page_holds_every_suite_that_is_there_in_the_order_of_suites(self, tmp_path):
         for suite in ("sweep", "fidelity", "sweep"):
             page = Result(suite, {}, (Table(f"table of {suite}", ("a",), (("b",),)),)).save(tmp_path)

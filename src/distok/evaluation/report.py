@@ -6,6 +6,7 @@ import html
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,9 +28,11 @@ _PAPER, _INK = (250, 249, 246), (60, 56, 50)
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#2b2823}"
     "table{border-collapse:collapse;margin:1em 0;font-size:13px}"
-    "td,th{border-bottom:1px solid #ddd;padding:3px 9px;text-align:right}"
-    "td:first-child,th:first-child{text-align:left}img{max-width:100%}p{color:#666}"
+    "td,th{border-bottom:1px solid #ddd;padding:3px 9px;text-align:left;vertical-align:top}"
+    ".n{text-align:right;font-variant-numeric:tabular-nums}tr:hover td{background:#f5f3ee}"
+    ".wide{overflow-x:auto}img{max-width:100%}p{color:#666}"
 )
+_FIGURE = re.compile(r"[-−+(]?\d.*|–|")  # a number with what belongs to it, a dash where there is none, or nothing
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,26 @@ class Table:
 
     def markdown(self) -> str:
         """As a markdown table under its title."""
-        lines = [self.columns, ("---",) * len(self.columns), *self.rows]
+        lines = [self.columns, tuple("---:" if each else "---" for each in self._numeric), *self.rows]
         text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
         return f"### {self.title}\n\n{text}\n" + (f"\n{self.note}\n" if self.note else "")
 
     def html(self) -> str:
         """As an HTML table under its title."""
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.columns)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n" for row in self.rows)
+        head = self._html_row(self.columns, "th")
+        body = "".join(self._html_row(row, "td") + "\n" for row in self.rows)
         note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
-        return f"<h3>{html.escape(self.title)}</h3>\n<table><tr>{head}</tr>\n{body}</table>{note}\n"
+        return f'<h3>{html.escape(self.title)}</h3>\n<div class="wide"><table>{head}\n{body}</table></div>{note}\n'
+
+    def _html_row(self, cells: Sequence[str], tag: str) -> str:
+        marks = [' class="n"' if each else "" for each in self._numeric]
+        row = "".join(f"<{tag}{mark}>{html.escape(cell)}</{tag}>" for cell, mark in zip(cells, marks, strict=True))
+        return f"<tr>{row}</tr>"
+
+    @property
+    def _numeric(self) -> list[bool]:
+        """Which columns hold figures, to be set flush right: the first never does."""
+        return [i > 0 and all(_FIGURE.fullmatch(row[i]) for row in self.rows) for i in range(len(self.columns))]
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,8 @@ def write_index(out: Path, latest: str) -> Path:
     held = [name for name in SUITES if name == latest or (out / f"{name}.html").is_file()]
     body = "\n".join((out / f"{name}.html").read_text(encoding="utf-8") for name in held)
     links = " · ".join(f'<a href="#{name}">{name}</a>' for name in held)
-    head = f'<!doctype html><meta charset="utf-8"><title>DisTok: evaluation</title><style>{_STYLE}</style>'
+    head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head += f"<title>DisTok: evaluation</title><style>{_STYLE}</style>"
     return write_text(out / INDEX, f"{head}\n<h1>DisTok: evaluation</h1>\n<p>{links}</p>\n{body}")
 
 
