@@ -189,7 +189,7 @@ PRESETS: dict[str, TrainSettings] = {
     # classes, whose q_r names them in order: so that no parent is lost. Fewer, larger steps; thousands of readings of the
     # model's own tokens, from which foresight learns what a token will show and teaches the weights. All of it in docs/log.md.
     "menagerie": TrainSettings(
-        steps=15_000,
+        steps=9000,
         sub_steps=32,
         latent_dim=64,
         start="linear",
