@@ -116,7 +116,7 @@ class TestComparison:
         (table,) = compare_reports(first, second)
         rows = {row[2]: row for row in table.rows}
         assert rows["KL (asked ‖ measured)"][3:] == ("5.000", "4.500", "-0.500 [-0.500, -0.500]", "better")
-        assert rows["JS"][-1] == "no difference shown"
+        assert rows["JS"][-1] == "the same"
 
     def test_more_is_better_for_hits(self, tmp_path):
         first = self.report(tmp_path / "a", dict.fromkeys(range(6), 1.0))
@@ -124,7 +124,17 @@ class TestComparison:
         rows = {row[2]: row[-1] for row in compare_reports(first, second)[0].rows}
         assert rows["KL (asked ‖ measured)"] == "worse"
         assert rows["top-1 hit"] == "worse"
-        assert rows["top-k hit"] == "no difference shown"
+        assert rows["top-k hit"] == "the same"
+
+    def test_what_differs_by_rounding_alone_is_the_same(self, tmp_path):
+        first = self.report(tmp_path / "a", {case: 1.0 + case for case in range(8)})
+        second = self.report(tmp_path / "b", {case: 1.0 + case - 1e-5 for case in range(8)})
+        third = self.report(tmp_path / "c", {case: 1.0 + case - 1e-3 for case in range(8)})
+        fourth = self.report(tmp_path / "d", {case: 1.5 + case - case % 2 for case in range(8)})
+        verdicts = [{row[2]: row[-2:] for row in compare_reports(first, each)[0].rows} for each in (second, third, fourth)]
+        assert verdicts[0]["KL (asked ‖ measured)"] == ("0.000 [0.000, 0.000]", "the same")
+        assert verdicts[1]["KL (asked ‖ measured)"] == ("-0.001 [-0.001, -0.001]", "better")
+        assert verdicts[2]["KL (asked ‖ measured)"][1] == "no difference shown"
 
     def test_five_cases_get_no_verdict_however_clear_they_look(self, tmp_path):
         first, second = (self.report(tmp_path / name, dict.fromkeys(range(5), kl)) for name, kl in (("a", 1.0), ("b", 2.0)))
@@ -152,7 +162,7 @@ class TestComparison:
             compare_reports(first, other)
         call = CommandLine(capsys, monkeypatch)
         status, out, _ = call("evaluate", "--compare", first, first)
-        assert (status, "no difference shown" in out) == (0, True)
+        assert (status, "the same" in out, "no difference shown" in out) == (0, True, False)
         status, _, err = call("evaluate", "--out", tmp_path / "c")
         assert (status, "say what to measure" in err) == (2, True)
 

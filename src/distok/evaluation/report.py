@@ -193,7 +193,7 @@ def chart(draw: Any, columns: int, title: str) -> bytes:
 
 def number(value: float) -> str:
     """A figure with three digits after the point; whole numbers without."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
+    return "–" if value is None or not math.isfinite(value) else f"{value:z.3f}"
 
 
 def share(value: float) -> str:

@@ -27,7 +27,7 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.mean:z.3f} [{self.low:z.3f}, {self.high:z.3f}]"
 
 
 def bootstrap(values: Float[np.ndarray, " c"] | Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
