@@ -92,7 +92,8 @@ def _plot(axes: Any, records: list[dict[str, Any]], reader: str) -> None:
             rows = [r for r in records if (r["pair"], r["method"], r["reader"]) == (pair, method, reader)]
             x = [r["asked"] for r in rows]
             axis.plot(x, [r["measured"] for r in rows], color=colour, label=method)
-            axis.fill_between(x, [r["low"] for r in rows], [r["high"] for r in rows], color=colour, alpha=0.15, linewidth=0)
+            low, high = (np.clip([r[end] for r in rows], 0, 1) for end in ("low", "high"))  # Student's t knows of no bounds
+            axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axis.set_xlabel(f"asked weight of {pair.split('/')[0]}, rest {pair.split('/')[1]}", fontsize=8)
         axis.tick_params(labelsize=8)
     axes[0].set_ylabel("measured weight", fontsize=8)
