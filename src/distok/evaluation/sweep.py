@@ -35,7 +35,7 @@ def sweep(bench: Bench, seeds: int = 10, pairs: int = 12, points: int = 11) -> R
         tokens = {DISTOK: bench.token, CONTROL: bench.mean_token}
         pictures = {m: shoot(bench, token, cases, seeds, f"sweep: {first} and {second}, {m}") for m, token in tokens.items()}
         if number_ < SHOWN:
-            rows[f"{second} → {first}"] = [each[0] for each in pictures[DISTOK]]
+            rows[f"{second} to {first}"] = [each[0] for each in pictures[DISTOK]]
         if bench.has_artist:
             pictures[ARTIST] = [artist_pictures(case.asked, case.seeds(seeds)) for case in cases]
         for method, each in pictures.items():
