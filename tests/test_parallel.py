@@ -58,7 +58,8 @@ def test_two_processes_give_the_losses_of_one(pipeline_folder, labeler_folder, t
 
     weights = [load_file(tmp_path / name / "distok.safetensors") for name in ("one", "two")]
     for key, value in weights[0].items():
-        assert torch.allclose(value, weights[1][key], atol=1e-4), key
+        # AdamW takes a whole step along a gradient of almost 0, whose sign is rounding: single weights may part, the whole not.
+        assert (value - weights[1][key]).norm() <= 1e-3 * value.norm() + 1e-5, key
 
 
 def test_shares_cover_every_task_once():
