@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from distok.training.parallel import Processes
 from distok.training.tasks import Tasks
