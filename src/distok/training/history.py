@@ -24,7 +24,7 @@ class History:
         self.rows: list[dict[str, str]] = []
         self._since: list[dict[str, torch.Tensor]] = []
 
-    def add(self, step: int, losses: "Any | None", **state: float) -> None:
+    def add(self, step: int, losses: Any, **state: float) -> None:
         """Take in a step that was made.
 
         Args:
