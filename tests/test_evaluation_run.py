@@ -236,6 +236,10 @@ def test_another_model_in_the_same_place_is_measured_again(world, tmp_path, monk
 def test_a_bank_that_is_not_there_is_said_before_anything_is_opened(tmp_path):
     with pytest.raises(DistokError, match=r"there is no bank of readings at .*gone; make one with 'distok train --collect N'"):
         evaluation.Job(tmp_path, bank=tmp_path / "gone")
+    with pytest.raises(DistokError, match="give --bank or --readings, not both"):
+        evaluation.Job(tmp_path, bank=tmp_path / "gone", readings=3)
+    with pytest.raises(DistokError, match="readings is 0; take at least 1 of each model's own tokens"):
+        evaluation.Job(tmp_path, readings=0)
 
 
 def test_a_setup_reaches_distok_create_as_flags():

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from PIL import Image
 
 from distok.backends import open_backend
 from distok.baselines import baseline_class
-from distok.errors import DistokError
-from distok.evaluation.ablation import VARIANTS, ablation, run_ablation
+from distok.errors import DistokError, UnavailableError
+from distok.evaluation.ablation import PUBLISHED, VARIANTS, ablation, run_ablation
 from distok.evaluation.cases import ARTIST, DISTOK, Bench
 from distok.evaluation.contest import CONTROLS
 from distok.evaluation.exploration import exploration
@@ -21,6 +22,7 @@ from distok.evaluation.readings import Rulers
 from distok.evaluation.reuse import compare_looks, reuse
 from distok.evaluation.sweep import sweep
 from distok.model import DisTok
+from distok.training import preset
 from tests.tiny import NAMES, run_settings
 
 pytest_plugins = ("tests.evaluation_parts",)
@@ -120,20 +122,20 @@ def test_reuse_renders_every_look(patient, rulers, model_file, tmp_path):
     assert (tmp_path / "reuse.png").is_file()
 
 
-def test_the_ablation_trains_each_variant_from_one_bank_and_compares_them(bench, labeler, bank, tmp_path):
+def test_the_ablation_trains_each_variant_from_one_bank_and_compares_them(bench, bank, tmp_path):
     settings = run_settings(steps=6, estimate_every=2, bank_count=3)
-    models = run_ablation(bench.backend, labeler, bank, tmp_path, seeds=(0, 1), settings=settings)
+    models = run_ablation(bench.backend, None, NAMES, tmp_path, seeds=(0, 1), settings=settings, bank=bank)
     assert set(models) == set(VARIANTS)
     trained = {variant: DisTok.load(files[0]).provenance for variant, files in models.items()}
     told = {variant: json.loads(record["settings"]) for variant, record in trained.items()}
     assert (told["without L_cst"]["beta"], told["without L_reg"]["gamma"], told["full"]["beta"]) == (0, 0, 1)
     assert all(record["bank"] == bank.hash for record in trained.values())
     written, steps = models["full"][0].read_bytes(), []
-    again = {"seeds": (0, 1), "settings": settings}
-    run_ablation(bench.backend, labeler, bank, tmp_path, **again, callback=lambda *step: steps.append(step))
+    again = {"seeds": (0, 1), "settings": settings, "bank": bank}
+    run_ablation(bench.backend, None, NAMES, tmp_path, **again, callback=lambda *step: steps.append(step))
     assert (models["full"][0].read_bytes(), steps) == (written, []), "what is trained is not trained again"
     with pytest.raises(DistokError, match="holds another run"):
-        run_ablation(bench.backend, labeler, bank, tmp_path, **again, steps=8)
+        run_ablation(bench.backend, None, NAMES, tmp_path, **again, steps=8)
     result = ablation(bench, models, seeds=1, cases=3, samples=3)
     rows = result.figures["evaluator"]
     assert rows["full"]["kl rise"].mean == 0
@@ -147,4 +149,27 @@ def test_the_ablation_trains_each_variant_from_one_bank_and_compares_them(bench,
     assert apart["kl rise"].mean == pytest.approx(apart["kl"].mean - rows["as published"]["kl"].mean)
     assert len(result.figures["diversity"]) == 2 * len(VARIANTS)
     assert any(row["vendi, raw"] != row["vendi, measured"] for row in result.figures["diversity"])
-    assert told["as published, without L_reg"]["mixture_share"] == 0
+
+
+def test_without_a_bank_each_variant_reads_its_own_tokens(bench, labeler, tmp_path, monkeypatch):
+    monkeypatch.setattr("distok.evaluation.ablation.VARIANTS", {name: VARIANTS[name] for name in ("full", "as published")})
+    settings = run_settings(steps=6, estimate_count=1, delta=0.5, bank_count=2)
+    models = run_ablation(bench.backend, labeler, NAMES, tmp_path, seeds=(0,), settings=settings)
+    for files in models.values():
+        record = DisTok.load(files[0]).provenance
+        told = json.loads(record["settings"])
+        assert (told["estimate_count"], told["bank_count"], told["delta"]) == (1, 0, 0)
+        assert (record["labeler"], record["bank"]) == (labeler.hash, "null")
+    models = run_ablation(bench.backend, labeler, NAMES, tmp_path / "few", seeds=(0,), settings=settings, readings=3)
+    record = json.loads(DisTok.load(models["full"][0]).provenance["settings"])
+    assert (record["steps"], record["estimate_every"], record["estimate_count"]) == (6, 5, 2), "3 readings in two rounds"
+    with pytest.raises(UnavailableError, match="models read what they render, and there is no labeler; give one, or a bank"):
+        run_ablation(bench.backend, None, NAMES, tmp_path, settings=settings)
+
+
+def test_as_published_is_the_paper_s_recipe_but_for_the_budget_and_the_encoder():
+    menagerie, changed = preset("menagerie", **PUBLISHED), preset("calibrated")
+    budget = ("steps", "sub_steps", "learning_rate", "estimate_every", "estimate_count", "estimate_steps", "pool_size")
+    apart = {each.name for each in fields(changed) if getattr(menagerie, each.name) != getattr(changed, each.name)}
+    # foresight is off in every variant
+    assert apart == {*budget, "restrictive_prompt", "delta", "foresight_after"}

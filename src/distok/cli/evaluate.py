@@ -34,7 +34,10 @@ def evaluate(
     model: options.Model = None,
     labeler: options.Labeler = None,
     evaluator: Annotated[Path | None, typer.Option("--evaluator", help="The independent evaluator's file.")] = None,
-    bank: Annotated[Path | None, typer.Option("--bank", help="ablation: readings that were collected ahead of time.")] = None,
+    bank: Annotated[
+        Path | None, typer.Option("--bank", help="ablation: readings for all, in place of their own; faster.")
+    ] = None,
+    readings: Annotated[int | None, typer.Option("--readings", help="ablation: how many each model takes of its own.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="ablation, series: training steps.")] = None,
     guidance_scale: Annotated[
         float | None,
@@ -63,7 +66,7 @@ def evaluate(
     scorers = None if not scorer else {kind: path or None for kind, _, path in (each.partition("=") for each in scorer)}
     setup = evaluation.Setup(backend, model, labeler, evaluator, device, dtype, offload, guidance_scale)
     with output.stages() as callback:
-        job = evaluation.Job(out, setup, seeds, cases, bank, steps, named, preset, scorers, callback)
+        job = evaluation.Job(out, setup, seeds, cases, bank, readings, steps, named, preset, scorers, callback)
         tables = evaluation.run(suite, job, shlex.join(["distok", *sys.argv[1:]]))
     output.show_tables(table for suite_tables in tables.values() for table in suite_tables)
     output.show(f"report: {output.bold(out / 'report.html')}")

@@ -72,7 +72,8 @@ class Job:
         setup: what is measured.
         seeds: pictures a case, 1 … 50.
         cases: how many of the evaluation cases, spread evenly, at least 2; None for all.
-        bank: for the ablation, readings collected ahead of time; without it some are collected first.
+        bank: for the ablation, readings for all its models; without it each renders and reads its own.
+        readings: for the ablation, how many each of its models takes of its own; the settings' number if None.
         steps: for the ablation and the series, training steps in place of their own.
         methods: of the baselines, by name; all where a suite compares all.
         preset: of their settings; if None "menagerie" for the shipped backend, else "published".
@@ -88,6 +89,7 @@ class Job:
     seeds: int = 10
     cases: int | None = None
     bank: Path | None = None
+    readings: int | None = None
     steps: int | None = None
     methods: tuple[str, ...] | None = None
     preset: str | None = None
@@ -102,6 +104,10 @@ class Job:
             raise DistokError(f"cases is {self.cases}; an interval needs at least 2")
         if self.steps is not None and self.steps < 1:
             raise DistokError(f"steps is {self.steps}; train for at least 1")
+        if self.readings is not None and self.readings < 1:
+            raise DistokError(f"readings is {self.readings}; take at least 1 of each model's own tokens")
+        if self.readings is not None and self.bank is not None:
+            raise DistokError("the models of an ablation read a bank or tokens of their own; give --bank or --readings, not both")
         if self.bank is not None and not self.bank.is_file():
             raise DistokError(
                 f"there is no bank of readings at {self.bank}; make one with 'distok train --collect N', or leave it out"
@@ -118,7 +124,7 @@ class Job:
 
     def asked(self) -> dict[str, Any]:
         """Every argument that decides the figures."""
-        own = ("seeds", "cases", "bank", "steps", "methods", "scorers")
+        own = ("seeds", "cases", "bank", "readings", "steps", "methods", "scorers")
         return asdict(self.setup) | {name: getattr(self, name) for name in own} | {"preset": self.baselines}
 
     def given(self, **names: str) -> dict[str, Any]:

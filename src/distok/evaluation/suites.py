@@ -80,15 +80,14 @@ def _map(bench: Bench, job: Job) -> Result:
 
 
 def _ablation(bench: Bench, job: Job) -> Result:
-    from distok.evaluation.ablation import ablation, bank_for, run_ablation, settings_of
+    from distok.evaluation.ablation import ablation, run_ablation, settings_of
     from distok.training import Bank
 
-    folder = job.out / "ablation"
-    bank = Bank.load(job.bank) if job.bank else bank_for(bench, folder / "bank.safetensors", job.callback)
-    settings = settings_of(bench.model, bench.names)
     models = run_ablation(
-        bench.backend, bench.rulers.labeler, bank, folder, steps=job.steps, settings=settings, callback=job.callback
-    )
+        bench.backend, bench.rulers.labeler, bench.names, job.out / "ablation",
+        steps=job.steps, settings=settings_of(bench.model, bench.names),
+        bank=None if job.bank is None else Bank.load(job.bank), readings=job.readings, callback=job.callback,
+    )  # fmt: skip
     return ablation(bench, models, job.seeds, job.cases, samples=10 * job.seeds)
 
 
