@@ -173,6 +173,12 @@ def test_nothing_is_written_when_something_is_wrong(refuse, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def _listening():
+    """A background job ignores SIGINT, and a thread may have blocked it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
 def test_ctrl_c_ends_in_one_line(tmp_path, pipeline_folder):
     (tmp_path / "names.txt").write_text("\n".join(tiny.NAMES))
     words = ["train", "--backend", pipeline_folder, "--concepts", "names.txt", "--out", "run", "--steps", "1000000"]
@@ -183,13 +189,19 @@ def test_ctrl_c_ends_in_one_line(tmp_path, pipeline_folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+        env=os.environ | {"PYTHONFAULTHANDLER": "1"},
+        preexec_fn=_listening,
     )
     deadline = time.monotonic() + 100
     while not any((tmp_path / "run").glob("*")) and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
+    begun = [path.name for path in (tmp_path / "run").glob("*")]
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    try:
+        out, err = running.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        running.send_signal(signal.SIGABRT)  # the fault handler tells where it is
+        pytest.fail(f"it went on for a minute; at Ctrl-C its folder held {begun}, and now it is here: {running.communicate()[1]}")
+    assert begun, f"nothing was written: {err}"
     assert (running.returncode, out) == (130, "")
     assert err == "distok: stopped; run the same command again to go on\n"
