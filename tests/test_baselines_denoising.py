@@ -159,9 +159,23 @@ class TestAdaptiveNegatives:
         made = baseline("adaptive-negatives").make(backend, reader, PAIR, [4], names=NAMES, **how)
         assert made.details["negatives"] == [["pig", "snake"]]
         assert len(reader.shown) == 4, "after the last step there is nothing left to guide"
-        assert all(set(offered) == set(NAMES) - {"cat", "dog"} for offered in reader.offered)
+        assert all(set(offered) == set(NAMES) for offered in reader.offered)
         plain = backend.render(["a photo of a cat dog"], seeds=[4], **how)
         assert (pixels(made.pictures) != pixels(plain)).any()
+
+    @pytest.mark.parametrize(("share", "negatives"), [(0.3, ["pig"]), (0.05, [])])
+    def test_a_stranger_counts_by_its_share_of_all_that_is_seen(self, stable, share, negatives):
+        """A picture of the mix alone has no strangers, however the rest of the reading is shared out among them."""
+
+        class Mostly(Answers):
+            def probabilities(self, pictures, names):
+                super().probabilities(pictures, names)
+                seen = {"cat": 1 - share, "pig": share}
+                return torch.tensor([[seen.get(name, 0.0) for name in names]] * len(pictures))
+
+        how = {"steps": 3, "guidance_scale": 3.0, "size": 16}
+        made = baseline("adaptive-negatives", least=0.1).make(stable, Mostly("cat"), PAIR, [4], names=NAMES, **how)
+        assert made.details["negatives"] == [negatives]
 
     def test_what_the_labeler_sees_nears_the_picture(self, stable):
         reader = Answers("pig")

@@ -15,7 +15,7 @@ from distok.baselines.base import Ask
 from distok.baselines.bass import balance_region, part_score, segments
 from distok.baselines.concept_lab import concept_lab_loss
 from distok.baselines.cretok import calibrated, cretok_loss, train
-from distok.baselines.looks import above_a_straight_mix, looks
+from distok.baselines.looks import looks, straight_mix
 from distok.baselines.swap import swap, widths
 from distok.distribution import Distribution
 from distok.errors import DistokError
@@ -155,11 +155,25 @@ class TestSwapping:
         for key in set(conditions) - set(owners):
             assert torch.equal(made[key][0], torch.maximum(*conditions[key])), "a mask covers the longer prompt"
 
-    def test_a_straight_mix_is_the_balance(self):
-        own = torch.nn.functional.normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(0)), dim=1)
-        weights = torch.tensor([0.5, 0.3, 0.2])
-        mixed = weights @ own
-        assert torch.allclose(above_a_straight_mix((mixed @ own.T)[None], own @ own.T, weights), torch.zeros(1, 3), atol=1e-6)
+    def test_a_picture_that_reads_as_asked_is_in_balance(self):
+        """Even-handed is what reads as the weights say, so such a picture is the straight mix itself."""
+        weights = torch.tensor([0.7, 0.2, 0.1])
+        alone = torch.eye(3)  # each class's own picture reads as that class alone
+        even = straight_mix(Reader(), alone, weights)
+        assert torch.allclose(even.square(), weights, atol=1e-6)
+        count, inside = balance_region(1 - even[None], 1 - alone, 1 - even @ alone.T, 1e-4, 1.0)
+        assert (count, inside) == (1, [0])
+        linear = torch.tensor([[0.3, 0.8, 0.9]])  # 1 - p is not how far it lies
+        assert balance_region(linear, 1 - alone, 1 - even @ alone.T, 1e-4, 1.0)[0] == 0
+
+    def test_a_straight_mix_of_clip_is_the_mean_feature_and_that_of_a_pair_is_as_near_to_both(self, labeler):
+        alone = torch.nn.functional.normalize(torch.randn(2, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+        weights = torch.tensor([0.8, 0.2])
+        mean = 0.8 * alone[0] + 0.2 * alone[1]
+        assert torch.allclose(straight_mix(labeler, alone, weights), mean / mean.norm(), atol=1e-6)
+        for reader, own in ((labeler, alone), (Reader(), alone.abs())):
+            near = (straight_mix(reader, own, torch.tensor([0.5, 0.5])) @ own.T).tolist()
+            assert near[0] == pytest.approx(near[1], abs=1e-6)
 
     def test_likeness_is_that_of_clips_features_or_of_readings(self, labeler):
         pictures = [Image.new("RGB", (16, 16), colour) for colour in ("red", "green", "purple")]
@@ -183,15 +197,15 @@ class TestBass:
             return
         between = torch.tensor([[0.0, apart], [apart, 0.0]], dtype=torch.float64)
         distances = torch.tensor([[d1, d2]], dtype=torch.float64)
-        count, chosen = balance_region(distances, between, torch.tensor([0.5, 0.5]), alpha, beta)
+        count, chosen = balance_region(distances, between, torch.full((2,), apart / 3), alpha, beta)
         assert count == int(tilt <= 0 and far <= 0)
         assert chosen == [0], "where none is inside, the nearest one is taken"
 
     def test_unequal_weights_move_the_region(self):
         between = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
         distances = torch.tensor([[0.25, 0.75], [0.5, 0.5], [0.75, 0.25]])
-        for weights, inside in (((0.75, 0.25), [0]), ((0.5, 0.5), [1]), ((0.25, 0.75), [2])):
-            assert balance_region(distances, between, torch.tensor(weights), 0.1, 0.6) == (1, inside)
+        for even, inside in (((0.25, 0.75), [0]), ((0.5, 0.5), [1]), ((0.75, 0.25), [2])):
+            assert balance_region(distances, between, torch.tensor(even), 0.1, 0.6) == (1, inside)
 
     def test_parts_cover_the_picture_and_the_class_shown_least_decides(self):
         picture = Image.fromarray(np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3))
@@ -214,7 +228,8 @@ class TestBass:
             assert 0 < sum(int(owner.sum()) for owner in owners.values()) < sum(widths(conditions).values())
             pool += given.render(None, seeds=[1], condition=swap(conditions, owners))
         away, between = 1 - looks(reader, pool, NAMES) @ alone.T, 1 - alone @ alone.T
-        count, inside = balance_region(away, between, torch.tensor(given.mix.weights), 10.0, 10.0)
+        even = straight_mix(reader, alone, torch.tensor(given.mix.weights))
+        count, inside = balance_region(away, between, 1 - even @ alone.T, 10.0, 10.0)
         assert details["accepted"] == [count]
         assert count > 1, "nothing to choose from"
         scores = [part_score(looks(reader, segments(pool[i]), NAMES) @ alone.T) for i in inside]

@@ -38,7 +38,8 @@ class AdaptiveNegativesSettings(Settings):
         first, last: shares of the steps between which the labeler is asked; what it said stays.
         every: steps between questions.
         top: answers taken from each reading.
-        least: an answer counts from this share of a reading on (ours: a labeler that chooses from a list always answers).
+        least: an answer counts from this share of a reading on (ours: a labeler that chooses from a
+            list always answers; the mix's own classes are on it, and are never taken).
         new_kind: how a single class is asked for; a mix of several is asked for by its names, heaviest first.
     """
 
@@ -72,6 +73,7 @@ class AdaptiveNegatives(Baseline):
     summary = "what the labeler sees in the half-made picture becomes its negative prompt, step by step"
     families = tuple(IN_LOOP)
     needs_labeler = True
+    revision = 2
     Settings = AdaptiveNegativesSettings
     MENAGERIE: ClassVar[Mapping[str, Any]] = {"steps": None, "guidance_scale": None, "new_kind": "{}", "least": 0.1}
 
@@ -175,7 +177,8 @@ class _Loop:
         return pictures
 
     def _answers(self, picture: "Image.Image") -> list[str]:
-        reading = self.ask.reader().probabilities([picture], self.choices)[0]
+        # The classes of the mix are among what it may see: else a picture of them alone would be given to strangers.
+        reading = self.ask.reader().probabilities([picture], [*self.choices, *self.ask.mix.names])[0, : len(self.choices)]
         best = reading.topk(min(self.how.top, len(self.choices)))
         return [self.choices[i] for share, i in zip(*map(Tensor.tolist, best), strict=True) if share >= self.how.least]
 

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from distok import seeds
 from distok.backends.base import Condition
 from distok.baselines.base import Ask, Baseline, Ready, Settings, class_conditions
-from distok.baselines.looks import above_a_straight_mix, looks
+from distok.baselines.looks import looks, straight_mix
 from distok.baselines.swap import swap, widths
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class AgSwap(Baseline):
     needs_labeler = True
     weights = True
     least = 2
+    revision = 2
     Settings = AgSwapSettings
     MENAGERIE: ClassVar[Mapping[str, Any]] = {"rounds": 12}
 
@@ -75,12 +76,12 @@ class AgSwap(Baseline):
         owners = {key: start(ask.mix.weights, width, random) for key, width in widths(conditions).items()}
         pictures = ask.render(None, seeds=[seed] * len(ask.mix.names), condition=conditions)
         alone = looks(ask.reader(), pictures, ask.names)
-        weights, share = torch.tensor(ask.mix.weights), how.group
+        even, share = straight_mix(ask.reader(), alone, torch.tensor(ask.mix.weights)) @ alone.T, how.group
         best, before, tried = (pictures[0], float("inf")), None, 0
         for _ in range(how.rounds):
             (picture,) = ask.render(None, seeds=[seed], condition=swap(conditions, owners))
             likeness = looks(ask.reader(), [picture], ask.names) @ alone.T
-            excess = above_a_straight_mix(likeness, alone @ alone.T, weights)[0]
+            excess = likeness[0] - even
             strong, weak = int(excess.argmax()), int(excess.argmin())
             score, tried = float(excess[strong] - excess[weak]), tried + 1
             if score < best[1]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from distok import seeds
 from distok.backends.base import Condition
 from distok.baselines.base import Ask, Baseline, Ready, Settings, class_conditions
-from distok.baselines.looks import above_a_straight_mix, looks
+from distok.baselines.looks import looks, straight_mix
 from distok.baselines.swap import Owners, stack, swap, widths
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class BassSettings(Settings):
     Attributes:
         pool: swapped pictures a final one is chosen from.
         alpha: how unbalanced a picture may be, in units of the distance between the classes' own pictures.
-        beta: how far from its classes it may be on average, in the same units; a straight mix of a pair lies at 0.5.
+        beta: how far from its classes it may be on average, in the same units.
         seed: of the swap vectors.
     """
 
@@ -57,6 +57,7 @@ class Bass(Baseline):
     needs_labeler = True
     weights = True
     least = 2
+    revision = 2
     Settings = BassSettings
     MENAGERIE: ClassVar[Mapping[str, Any]] = {"pool": 24}
 
@@ -78,9 +79,9 @@ class Bass(Baseline):
         pictures = ask.render(None, seeds=[seed] * (count + how.pool), condition=batch)
         seen = looks(ask.reader(), pictures, ask.names)
         alone, mixed = seen[:count], seen[count:]
-        weights = torch.tensor(ask.mix.weights)
+        even = straight_mix(ask.reader(), alone, torch.tensor(ask.mix.weights))
         distances, between = 1 - mixed @ alone.T, 1 - alone @ alone.T
-        balanced, inside = balance_region(distances, between, weights, how.alpha, how.beta)
+        balanced, inside = balance_region(distances, between, 1 - even @ alone.T, how.alpha, how.beta)
         best, score = -1, -float("inf")
         for i in inside:
             parts = looks(ask.reader(), segments(pictures[count + i]), ask.names)
@@ -96,15 +97,17 @@ class Bass(Baseline):
 
 
 def balance_region(
-    distances: Float[Tensor, "b k"], between: Float[Tensor, "k k"], weights: Float[Tensor, " k"], alpha: float, beta: float
+    distances: Float[Tensor, "b k"], between: Float[Tensor, "k k"], even: Float[Tensor, " k"], alpha: float, beta: float
 ) -> tuple[int, list[int]]:
     """Which pictures are balanced: for a pair |d(I_f, I_1) − d(I_f, I_2)| ≤ α and d(I_f, I_1) + d(I_f, I_2) ≤ 2β (paper).
 
-    For unequal weights and more classes the distances are taken from those of a straight mix by weight.
+    For unequal weights and more classes the distances are taken from those of a straight mix by weight; for a pair at equal
+    weights that changes nothing.
 
     Args:
         distances: of each picture to each class's own picture.
         between: of the classes' own pictures to each other.
+        even: of a straight mix by weight to each class's own picture.
         alpha, beta: in units of the mean of ``between`` over pairs of classes.
 
     Returns:
@@ -112,7 +115,7 @@ def balance_region(
     """
     count = len(between)
     unit = between.sum() / (count * (count - 1))
-    excess = above_a_straight_mix(distances, between, weights)
+    excess = distances - even
     tilt = excess.max(1).values - excess.min(1).values
     inside = ((tilt <= alpha * unit) & (distances.mean(1) <= beta * unit)).nonzero()[:, 0].tolist()
     return len(inside), inside or [int(tilt.argmin())]

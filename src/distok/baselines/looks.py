@@ -4,7 +4,7 @@ Shapes: b pictures, k names, e feature width.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,8 @@ from distok.labelers.base import Labeler
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from distok.labelers.clip import ClipLabeler
 
 BATCH = 64  # pictures looked at together
 
@@ -30,9 +32,9 @@ def looks(labeler: Labeler, pictures: "Sequence[Image.Image]", names: Sequence[s
 
 
 def _looks(labeler: Labeler, pictures: "Sequence[Image.Image]", names: Sequence[str]) -> Float[Tensor, "b e"]:
-    from distok.labelers.clip import ClipLabeler, image_feature
+    if _by_feature(labeler):
+        from distok.labelers.clip import image_feature
 
-    if isinstance(labeler, ClipLabeler) and labeler.reading == "whole":
         images = [picture.convert("RGB") for picture in pictures]
         pixels = labeler.processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
         pixels = pixels.to(labeler.model.device, labeler.model.dtype)
@@ -40,17 +42,24 @@ def _looks(labeler: Labeler, pictures: "Sequence[Image.Image]", names: Sequence[
     return labeler.probabilities(pictures, names).float().cpu().clamp(min=0).sqrt()
 
 
-def above_a_straight_mix(
-    found: Float[Tensor, "b k"], between: Float[Tensor, "k k"], weights: Float[Tensor, " k"]
-) -> Float[Tensor, "b k"]:
-    """How much more alike (or farther) each picture is to each class than a straight mix by weight would be.
+def straight_mix(labeler: Labeler, alone: Float[Tensor, "k e"], weights: Float[Tensor, " k"]) -> Float[Tensor, " e"]:
+    """The look of an even-handed picture, of unit length: along Σ_j p_j f_j of the classes' own features f.
 
-    A straight mix has Σ_j p_j · between(i, j) to class i. For a pair of equal weights that is the same for both classes, so
-    the difference of the two entries is the papers' d(I_f, I_1) − d(I_f, I_2).
+    Where looks are √p of readings it is along Σ_j √p_j f_j: what reads as the weights say, if every class reads as itself.
+
+    What a picture is nearer to or farther from than this one is shows which class it has too much of. A mix of a pair at equal
+    weights is as near to one class as to the other, so there the difference is the papers' d(I_f, I_1) − d(I_f, I_2).
 
     Args:
-        found: likeness or distance of pictures to the classes' own pictures.
-        between: the same among the classes' own pictures.
-        weights: of the classes.
+        alone: looks of the classes' own pictures.
+        weights: of the classes; they add up to 1.
     """
-    return found - between @ weights.to(found)
+    weights = weights.to(alone)
+    mixed = (weights if _by_feature(labeler) else weights.sqrt()) @ alone
+    return mixed / mixed.norm()
+
+
+def _by_feature(labeler: Labeler) -> "TypeGuard[ClipLabeler]":
+    from distok.labelers.clip import ClipLabeler
+
+    return isinstance(labeler, ClipLabeler) and labeler.reading == "whole"
