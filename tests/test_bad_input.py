@@ -74,6 +74,9 @@ def test_mixes(refuse, mix, message):
         (["create", MIX, "--guidance-scale", "nan"], "guidance_scale is nan"),
         (["create", MIX, "--size", 13], "size is 13"),
         (["create", MIX, "--device", "toaster"], "unknown device 'toaster'; choose cpu or cuda"),
+        (["create", MIX, "--device", "xpu"], "device 'xpu' is not here"),
+        (["evaluate", "map", "--out", "r", "--device", "toaster"], "unknown device 'toaster'; choose cpu or cuda"),
+        (["world", "train", "--stage", "vae", "--out", "w", "--device", "toaster"], "unknown device 'toaster'"),
         (["create", MIX, "--colour", "red"], "No such option"),  # the rest of the line is worded by the release of click
         (["create", MIX, "--concept", "c.safetensors"], "say what to make: a mix like"),
         (["create", "--concept", "c.safetensors", "--refine", 3], "--refine corrects the weights of a mix; give a mix"),

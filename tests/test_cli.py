@@ -2,6 +2,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import distok
@@ -155,6 +157,43 @@ def test_another_creation_is_not_written_over_unasked(distok_command, parts):
     assert distok_command("create", "cat", "-n", 1, "--out", "here", "--force", *parts)[0] == 0
 
 
+@pytest.mark.parametrize("name", ["concept.safetensors", "sheet.png"])
+def test_a_file_that_says_not_where_it_is_from_is_not_written_over(distok_command, parts, name):
+    Path("keep").mkdir()
+    Path("keep", name).write_bytes(b"mine")
+    status, _, err = distok_command("create", "cat", "-n", 1, "--out", "keep", *parts)
+    assert (status, f"keep already holds a {name}, and no made.json that says where it is from" in err) == (2, True)
+    assert [path.name for path in Path("keep").iterdir()] == [name]
+    assert Path("keep", name).read_bytes() == b"mine"
+    assert distok_command("create", "cat", "-n", 1, "--out", "keep", "--force", *parts)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("create", MIX, "--steps", 0),
+        ("create", MIX, "--refine", 2, "--steps", 0),
+        ("explore", "--seed", -1),
+        ("explore", "--size", 3),
+        ("baseline", "sentence", "cat, dog", "--steps", 0),
+    ],
+)
+def test_a_command_that_failed_leaves_no_folder_claimed(distok_command, parts, words):
+    for place in ("a/b", "there"):
+        Path("there").mkdir(exist_ok=True)
+        status, _, err = distok_command(*words, "--out", place, *parts)
+        assert (status, err.count("\n")) == (2, 1)
+    assert [path.name for path in Path().iterdir()] == ["there"]
+    assert not list(Path("there").iterdir())
+
+
+def test_what_is_out_of_range_is_said_before_any_preview(distok_command, parts, monkeypatch):
+    monkeypatch.setattr("distok.api.Creator.refine", lambda *_, **__: pytest.fail("an hour of previews"))
+    for words, message in ((("--seed", -1), "the seed is -1"), (("--best-of", 65), "cannot choose the best of 65 pictures")):
+        status, _, err = distok_command("create", MIX, "--refine", 2, *words, *parts)
+        assert (status, message in err) == (2, True)
+
+
 def test_a_concept_is_used_again(distok_command, parts):
     _, out, _ = distok_command("create", MIX, "-n", 1, "--json", *parts)
     first = json.loads(out)
@@ -173,6 +212,25 @@ def test_a_picture_is_made_again_from_itself(distok_command, parts):
     again = json.loads(out)
     assert (again["seed"], again["steps"], again["prompt"]) == (2, 3, "a red {}")
     assert np.abs(pixels(again["pictures"][0]) - pixels(picture)).max() <= 1
+
+
+def test_a_picture_of_another_models_concept_says_so(distok_command, parts, backend, tmp_path):
+    other = edge.save_model(tmp_path / "other" / "distok.safetensors", backend, tiny.NAMES[:4])
+    theirs = [*parts[:3], other, *parts[4:]]
+    _, out, _ = distok_command("create", "cat, dog", "-n", 1, "--json", *theirs)
+    _, out, _ = distok_command("create", "--concept", json.loads(out)["concept"], "-n", 1, "--json", *parts)
+    picture = json.loads(out)["pictures"][0]
+    status, _, err = distok_command("create", "--from-picture", picture, *parts)
+    assert (status, "the picture was made with model" in err) == (2, True), "not another creature under its name"
+    assert distok_command("create", "--from-picture", picture, "-n", 1, "--out", "again", *theirs)[0] == 0
+
+
+def test_the_line_to_use_it_again_opens_the_same(distok_command, parts):
+    for words in (("create", MIX, "-n", 1), ("explore", "-n", 1)):
+        _, out, _ = distok_command(*words, *parts)
+        line = next(shlex.split(line.partition(": ")[2]) for line in out.splitlines() if "distok create --concept" in line)
+        assert line[line.index("--backend") :] == [str(part) for part in parts]
+        assert distok_command(*line[1:], "-n", 1)[0] == 0
 
 
 def test_explore_saves_a_concept_and_a_line_for_each_picture(distok_command, parts):
@@ -241,14 +299,42 @@ def test_train_collects_readings_first_and_only_once(distok_command, parts):
 
     Path("names.txt").write_text("\n".join(tiny.NAMES))
     words = ["train", *parts[:2], *parts[4:], "--concepts", "names.txt", "--steps", 3, "--set", "hidden_dim=16"]
-    words += ["--set", "estimate_count=0", "--set", "bank_count=4", "--set", "estimate_steps=1", "--collect", 4, "--out", "run"]
+    words += ["--set", "estimate_count=0", "--set", "estimate_steps=1", "--set", "estimate_size=8", "--set", "estimate_every=2"]
+    words += ["--set", "adaptive_prompt=a red {}", "--collect", 4, "--out", "run"]
     assert distok_command(*words)[0] == 0
-    assert len(Bank.load("run/bank.safetensors")) == 4
+    collected = Bank.load("run/bank.safetensors")
+    assert (len(collected), collected.record["size"], collected.record["prompt"]) == (4, 8, "a red {}")
+    settings = json.loads(distok.model.DisTok.load("run/distok.safetensors").provenance["settings"])
+    assert settings["bank_count"] == 2, "all of them, over the two times that 3 steps read"
     made = Path("run/bank.safetensors").stat().st_mtime_ns
     assert distok_command(*words)[0] == 0
     assert Path("run/bank.safetensors").stat().st_mtime_ns == made
     status, _, err = distok_command("train", *parts[:2], "--concepts", "names.txt", "--collect", 4, "--out", "other")
     assert (status, "needs a labeler; give one with --labeler" in err) == (2, True)
+    status, _, err = distok_command(*words[: words.index("--collect")], "--collect-from", "run", "--out", "other")
+    assert (status, "say with --collect how many" in err) == (2, True)
+
+
+def test_readings_are_of_tokens_that_the_text_encoder_takes(distok_command, parts):
+    model = distok.model.DisTok(distok.model.DisTokSettings(8, latent_dim=2, hidden_dim=4))
+    model.fit_tokens(torch.eye(8))
+    model.save("narrow/distok.safetensors", {})
+    Path("names.txt").write_text("\n".join(tiny.NAMES))
+    words = [
+        "train",
+        *parts[:2],
+        *parts[4:],
+        "--concepts",
+        "names.txt",
+        "--collect",
+        4,
+        "--collect-from",
+        "narrow",
+        "--out",
+        "run",
+    ]
+    status, _, err = distok_command(*words)
+    assert (status, f"narrow makes tokens of width 8, this text encoder's have {tiny.WIDTH}" in err) == (2, True)
 
 
 def test_names_with_brackets_are_no_markup(distok_command, parts):

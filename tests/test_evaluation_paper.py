@@ -161,7 +161,7 @@ class TestSuites:
         turns = [(name, *first) for name in ("distok", "dominant", "prior-interpolation")]
         assert asked == turns + [(name, *case) for case in others for name in ("distok", "dominant")]
         assert result.figures["methods"] == {
-            DISTOK: {"once": 7, "concept": 2, "seconds": 2.5, "times DisTok": 1},
+            DISTOK: {"once": None, "concept": 2, "seconds": 2.5, "times DisTok": 1},
             "dominant class alone": {"once": 0, "concept": 0, "seconds": 10, "times DisTok": 4},
         }
         assert result.tables[0].rows[1] == ("dominant class alone", "0.000", "0.000", "10.000", "4.0×")
@@ -192,11 +192,21 @@ class TestSuites:
         for noise in ("own noise", "the same noise"):
             ratio = vendi[f"{DISTOK}, {noise}"] / vendi[f"ConceptLab, {noise}"]
             assert result.figures["ratios"][noise] == pytest.approx(ratio)
+        assert "ended at one concept" not in result.tables[0].note
         assert len(set(vendi.values())) == 6, "the noise is part of a picture, and so is what is drawn"
         assert len(list((tmp_path / "items" / "concept-lab").glob("*.safetensors"))) == 3
         shutil.rmtree(tmp_path / "items" / "concept-lab" / "pictures")
         with pytest.raises(DistokError, match="pictures of concept-lab are gone from"):
             surprise(bench, tmp_path, count=3)
+
+    def test_searches_that_end_at_one_concept_are_said_to(self, bench, tmp_path, monkeypatch):
+        from distok.baselines.concept_lab import ConceptLab
+
+        still = {"steps_of_training": 1, "learning_rate": 1e-9, "templates": ("a photo of a {}",)}
+        monkeypatch.setattr(ConceptLab, "MENAGERIE", {**ConceptLab.MENAGERIE, **still})
+        result = surprise(bench, tmp_path, count=2)
+        assert result.figures["methods"]["ConceptLab, the same noise"]["vendi"] == pytest.approx(1, abs=1e-3)
+        assert "The 2 searches of ConceptLab ended at one concept" in result.tables[0].note
 
     def test_sensitivity_repeats_the_comparison_under_each_setting(self, bench, tmp_path):
         result = sensitivity(bench, tmp_path, seeds=1, cases=2, chosen=("dominant",))

@@ -163,7 +163,13 @@ def test_weights_of_a_scorer_that_came_later_are_asked(world, tmp_path, monkeypa
     assert "missing" in first[-1].rows[0][1]
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "config.json").write_text("{}")
-    assert evaluation.run("methods", job)["methods"][-1] != first[-1]
+    second = evaluation.run("methods", job)["methods"]
+    assert second[-1] != first[-1]
+    from distok.scorers import located
+
+    before = located(job.scorers)
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"converted in place")
+    assert located(job.scorers) != before, "what was scored without them does not stand"
     with pytest.raises(DistokError, match="unknown scorer 'clipscor'; choose one of"):
         evaluation.Job(tmp_path, scorers={"clipscor": None})
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distok.errors import DistokError
-from distok.evaluation.statistics import bootstrap
+from distok.evaluation.statistics import bootstrap, of_hits
 from distok.scorers.sets import frechet, mean_distance, vendi
 
 
@@ -25,6 +25,19 @@ def test_the_interval_of_a_mean_is_that_of_theory():
     assert interval.mean == pytest.approx(values.mean())
     assert interval.low == pytest.approx(values.mean() - half, abs=0.02)
     assert interval.high == pytest.approx(values.mean() + half, abs=0.02)
+
+
+def test_a_share_of_all_is_not_certain():
+    """24 of 24: Wilson's lower end is n / (n + z²), and no picture is promised."""
+    every = of_hits([True] * 24)
+    assert (every.mean, every.high) == (1, 1)
+    assert every.low == pytest.approx(24 / (24 + 1.959964**2))
+    some = of_hits(np.arange(100) < 30)
+    assert (some.mean, some.low, some.high) == (
+        pytest.approx(0.3),
+        pytest.approx(0.2189, abs=1e-4),
+        pytest.approx(0.3958, abs=1e-4),
+    )
 
 
 def test_intervals_cover_the_true_mean_as_often_as_they_claim():

@@ -61,13 +61,15 @@ def test_the_same_picture_is_the_same_file(picture, recipe, tmp_path):
     assert files[0] == files[1]
 
 
-def test_pictures_of_other_programs_have_no_recipe(picture, tmp_path):
+def test_pictures_of_other_programs_have_no_recipe(picture, recipe, tmp_path):
     picture.save(tmp_path / "p.jpg")
     with pytest.raises(DistokError, match="has no recipe inside; give a PNG that distok wrote"):
         read_recipe(tmp_path / "p.jpg")
     from PIL.PngImagePlugin import PngInfo
 
-    for text in ("[]", "{", '{"prompt": "a {}"}'):
+    whole = recipe.as_dict()
+    wrong = [whole | change for change in ({"distribution": ["pig"]}, {"z": "0"}, {"z": ["0"]}, {"seed": 1.5}, {"prompt": None})]
+    for text in ("[]", "{", '{"prompt": "a {}"}', *map(json.dumps, wrong)):
         chunks = PngInfo()
         chunks.add_text("distok", text)
         picture.save(tmp_path / "p.png", pnginfo=chunks)

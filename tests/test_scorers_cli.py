@@ -81,6 +81,14 @@ class TestTable:
             score(pictures(), {"clipscore": clip_folder}, tools=tools)
         with pytest.raises(DistokError, match="kid compares with pictures of known classes"):
             score(pictures(), {"kid": None}, tools=Tools())
+        for metric, instead in (
+            ("kl", "--labeler"),
+            ("unnamed", "--labeler"),
+            ("vendi", "--features"),
+            ("part-novelty", "evaluator"),
+        ):
+            with pytest.raises(DistokError, match=f"{metric} has no weights of its own, and was given here; .*{instead}"):
+                score(pictures(), {metric: "here"}, tools=tools)
         assert len(set(METRICS)) == len(METRICS)
 
 
@@ -133,6 +141,7 @@ class TestCommand:
             ([files, "-m", "pickscore=nowhere", "-p", "a cat"], "nothing could be measured; pickscore: the weights of"),
             (["empty", "-m", "vendi"], "empty holds no picture; give a folder of PNG or JPEG files"),
             ([files, "-m", "kl", "--mix", "catt=1", *options], "unknown class 'catt'; did you mean 'cat'?"),
+            ([files, "-m", "clipscore=a", "-m", "clipscore=b"], "--metric clipscore is given twice"),
             ([files, "-m", "kid"], "kid compares with pictures of known classes; give them as the reference (--reference)"),
             ([files, "-m", "kl", "--mix", MIX, "--dtype", "int8", *options], "dtype is 'int8'; choose one of float32"),
             ([files, "-m", "kl", "--mix", MIX, "--device", "tpux", *options], "unknown device 'tpux'"),

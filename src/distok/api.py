@@ -241,7 +241,7 @@ class Creator:
             names_hash=self.names_hash,
             backend=self.label,
             backend_hash=self.backend.hash,
-            model_hash=self.model_hash,
+            model_hash=concept.provenance.get("model_hash", self.model_hash),  # of the one that its latent belongs to
             fingerprint=self.backend.fingerprint,
             version=_version(),
         )

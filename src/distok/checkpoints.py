@@ -24,7 +24,7 @@ def locate(
         raise DistokError(
             f"a backend needs the DisTok model trained for it; give --model, or run 'distok train --backend {backend}'"
         )
-    return backend, _model_file(model), labeler
+    return backend, model_file(model), labeler
 
 
 def shipped(part: str) -> Path:
@@ -49,7 +49,7 @@ def known_names(model: str | Path) -> tuple[str, ...]:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = _model_file(model)
+    path = model_file(model)
     if not path.is_file():
         raise DistokError(f"{path} does not exist or is not a file; give the distok.safetensors of a training run")
     try:
@@ -90,13 +90,15 @@ def check_device(device: str) -> None:
     import torch
 
     try:
-        kind, index = torch.device(device).type, torch.device(device).index or 0
+        torch.device(device)
     except RuntimeError:
         raise DistokError(f"unknown device '{device}'; choose cpu or cuda") from None
-    if kind == "cuda" and index >= torch.cuda.device_count():
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError, NotImplementedError):  # a library's own words, another for each kind of device
         raise DistokError(
             f"device '{device}' is not here ({torch.cuda.device_count()} CUDA devices); choose cpu, or see 'distok doctor'"
-        )
+        ) from None
 
 
 def as_dtype(name: str) -> Any:
@@ -114,6 +116,7 @@ def as_dtype(name: str) -> Any:
     return getattr(torch, name)
 
 
-def _model_file(path: str | Path) -> Path:
+def model_file(path: str | Path) -> Path:
+    """The file of a model, which may be given by the folder of its run."""
     path = Path(path)
     return path / "distok.safetensors" if path.is_dir() else path

@@ -4,7 +4,8 @@ Files have the same names and, on the same machine, the same content whenever th
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,30 +24,52 @@ if TYPE_CHECKING:
 RECORD = "made.json"
 SHEET = "sheet.png"
 CONCEPT = "concept.safetensors"
+OURS = (SHEET, CONCEPT, "concepts.jsonl", "baseline.json")
 _BATCH = 16  # explored pictures in memory at once
 
 
-def claim(folder: str | Path, made: Mapping[str, Any], force: bool = False) -> Path:
-    """Make ``folder`` ours to write into, before any time is spent on pictures.
+@contextmanager
+def claimed(folder: str | Path, made: Mapping[str, Any], force: bool = False) -> Iterator[Path]:
+    """Make ``folder`` ours to write into, before any time is spent on pictures; given back where nothing was made in it.
 
     Args:
         made: a JSON-able account of what will be made; a folder that holds the same is written over.
         force: write over something else, too.
 
     Raises:
-        DistokError: the folder holds something else that was made here, or cannot be written.
+        DistokError: the folder holds something else that was made here, a file under a name of ours without an account of it,
+            or cannot be written.
     """
     folder = Path(folder)
     text = json.dumps(made, indent=2, sort_keys=True) + "\n"
-    record = folder / RECORD
+    record, new = folder / RECORD, [each for each in (folder, *folder.parents) if not each.exists()]
+    claims = not record.exists()
+    if not force:
+        _refuse_other(record, text)
+    write_text(record, text)
     try:
-        found = record.read_text(encoding="utf-8") if record.is_file() else text
+        yield folder
+    except BaseException:
+        if claims and [each.name for each in folder.iterdir()] == [RECORD]:
+            record.unlink()
+            for each in new:  # the innermost first
+                each.rmdir()
+        raise
+
+
+def _refuse_other(record: Path, text: str) -> None:
+    try:
+        found = record.read_text(encoding="utf-8") if record.is_file() else None
     except (OSError, UnicodeDecodeError):
         found = ""
-    if found != text and not force:
-        raise DistokError(f"{folder} already holds something else made by distok; choose another --out, or add --force")
-    write_text(record, text)
-    return folder
+    if found is not None and found != text:
+        raise DistokError(f"{record.parent} already holds something else made by distok; choose another --out, or add --force")
+    taken = [name for name in OURS if (record.parent / name).exists()] if found is None else []
+    if taken:
+        raise DistokError(
+            f"{record.parent} already holds a {taken[0]}, and no {RECORD} that says where it is from; choose another --out, "
+            "or add --force to write over it"
+        )
 
 
 def save_creation(creation: "Creation", folder: str | Path) -> dict[str, Any]:

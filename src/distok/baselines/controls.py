@@ -72,8 +72,14 @@ class MeanOfEmbeddings(Baseline):
         """The condition."""
         weights = torch.tensor(ask.mix.weights)
         condition = class_conditions(ask)
-        mean = {key: torch.einsum("k,k...->...", weights.to(value), value)[None] for key, value in condition.items()}
-        return Ready(condition=mean)
+        return Ready(condition={key: _mean(key, value, weights) for key, value in condition.items()})
+
+
+def _mean(key: str, value: Tensor, weights: Tensor) -> Tensor:
+    """A mask covers the longest prompt: the mean of masks would be read as shorter, wherever it is under a half."""
+    if key.endswith("mask"):
+        return value.amax(0, keepdim=True)
+    return torch.einsum("k,k...->...", weights.to(value), value)[None]
 
 
 class MeanOfTokens(Baseline):

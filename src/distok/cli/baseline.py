@@ -1,6 +1,7 @@
 """``distok baseline``: one method of the literature on one mix."""
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,20 +61,13 @@ def baseline(
         parts = _open(backend, model, labeler, concepts, device, dtype, offload)
         asked = as_distribution(asked, None if any_words else parts.names)
     drawing = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
-    folder = _claim(method, asked, parts, prompt, seed, drawing, out, force)
-    with output.progress(method.title) as callback:
-        outcome = method.make(
-            parts.backend,
-            parts.labeler,
-            asked,
-            seeds,
-            names=parts.names,
-            prompt=prompt,
-            model=parts.model,
-            callback=callback,
-            **drawing,
-        )
-    _finish(method, asked, outcome, parts, folder, as_json)
+    with _claimed(method, asked, parts, prompt, seed, drawing, out, force) as folder:
+        with output.progress(method.title) as callback:
+            outcome = method.make(
+                parts.backend, parts.labeler, asked, seeds,
+                names=parts.names, prompt=prompt, model=parts.model, callback=callback, **drawing,
+            )  # fmt: skip
+        _finish(method, asked, outcome, parts, folder, as_json)
 
 
 class _Parts:
@@ -136,13 +130,13 @@ def _changes(given: list[str]) -> dict[str, Any]:
     return changes
 
 
-def _claim(
+def _claimed(
     method: Any, asked: Any, parts: "_Parts", prompt: str, seed: int, drawing: dict[str, Any], out: Path | None, force: bool
-) -> Path:
+) -> AbstractContextManager[Path]:
     from distok.asking import slug
     from distok.baselines.saving import describe
     from distok.concept import digest, digest_weights
-    from distok.gallery import claim
+    from distok.gallery import claimed
 
     made = {**describe(method), "mix": asked.as_dict(), "prompt": prompt, "backend": parts.backend.fingerprint}
     made |= {"labeler": parts.labeler.hash} if parts.labeler else {}
@@ -150,7 +144,7 @@ def _claim(
     made |= {key: value for key, value in drawing.items() if value is not None}
     made = json.loads(json.dumps(made))
     name = f"{method.name}-{slug(asked)}-{seed}-{digest(json.dumps(made, sort_keys=True))[:4]}"
-    return claim(out or Path("baselines") / name, made | {"seed": seed}, force)
+    return claimed(out or Path("baselines") / name, made | {"seed": seed}, force)
 
 
 def _finish(method: Any, asked: Any, outcome: Any, parts: _Parts, folder: Path, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """``distok create``: a mix becomes pictures, a reusable concept, and a measurement."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,9 +53,10 @@ def create(
     A picture carries its recipe: --from-picture makes it again, or puts the same creature into another --prompt.
     """
     from distok import api
-    from distok.asking import PROMPT, check_count, check_prompt
+    from distok.asking import PROMPT, check_count, check_prompt, seeds_from
     from distok.cli import output
     from distok.gallery import save_creation
+    from distok.selection import candidates
 
     _check_source(mix, concept, from_picture)
     _check_refine(refine, mix)
@@ -65,6 +67,8 @@ def create(
     seed = getattr(recipe, "seed", 0) if seed is None else seed
     check_prompt(prompt)
     check_count(n)
+    for each in seeds_from(seed, n):
+        candidates(each, best_of)
     _check_mix(mix, model, backend, labeler, any_words)
     saved = _load(concept)
 
@@ -72,16 +76,16 @@ def create(
         creator = api.open(backend, model, labeler, device, dtype=dtype, offload=offload)
         _check_reader(refine, creator)
         token = saved or (creator.concept_of(recipe) if recipe else creator.concept(mix or "", any_words))
-    folder = _claim(creator, token, prompt, seed, settings, {"best_of": best_of, "refine": refine}, out, force)
-    if refine:
-        token = _refined(creator, mix or "", refine, {"prompt": prompt, "seed": seed, "any_words": any_words, **settings})
-    with output.progress("drawing") as callback:
-        creation = creator.create(token, prompt, n, seed, callback=callback, best_of=best_of, **settings)
-    record = save_creation(creation, folder)
+    with _claimed(creator, token, prompt, seed, settings, {"best_of": best_of, "refine": refine}, out, force) as folder:
+        if refine:
+            token = _refined(creator, mix or "", refine, {"prompt": prompt, "seed": seed, "any_words": any_words, **settings})
+        with output.progress("drawing") as callback:
+            creation = creator.create(token, prompt, n, seed, callback=callback, best_of=best_of, **settings)
+        record = save_creation(creation, folder)
     if as_json:
         output.print_json(record)
     else:
-        _show(creation, record, folder)
+        _show(creation, record, folder, output.opened(backend, model, labeler))
 
 
 def _check_source(*sources: object) -> None:
@@ -142,7 +146,7 @@ def _check_mix(mix: str | None, model: str | None, backend: str | None, labeler:
     Distribution.parse(mix, None if any_words else known_names(locate(backend, model, labeler)[1]))
 
 
-def _claim(
+def _claimed(
     creator: "Creator",
     concept: "Concept",
     prompt: str,
@@ -151,9 +155,9 @@ def _claim(
     search: dict[str, int],
     out: Path | None,
     force: bool,
-) -> Path:
+) -> AbstractContextManager[Path]:
     from distok.concept import digest
-    from distok.gallery import claim
+    from distok.gallery import claimed
 
     made = {
         "concept": concept.hash,
@@ -165,10 +169,10 @@ def _claim(
         **{key: value for key, value in search.items() if value > 1 or (key == "refine" and value)},
     }
     folder = out or Path("creations") / f"{concept.name}-{seed}-{digest(*map(str, made.values()))[:4]}"
-    return claim(folder, made | {"seed": seed}, force)
+    return claimed(folder, made | {"seed": seed}, force)
 
 
-def _show(creation: "Creation", record: dict[str, Any], folder: Path) -> None:
+def _show(creation: "Creation", record: dict[str, Any], folder: Path, opened: list[str]) -> None:
     from distok.cli import output
 
     output.show("", output.mix_table(creation.asked, creation.measured), "")
@@ -177,7 +181,7 @@ def _show(creation: "Creation", record: dict[str, Any], folder: Path) -> None:
     elif creation.measured is None:
         output.show("not measured: this backend has no labeler; give one with --labeler")
     count = len(creation.pictures)
-    again = output.command("create", "--concept", record["concept"], "--prompt", "a watercolor of a {} in the snow")
+    again = output.command("create", "--concept", record["concept"], "--prompt", "a watercolor of a {} in the snow", *opened)
     output.show(
         f"{count} picture{'s' if count > 1 else ''}, sheet.png and concept.safetensors in {output.bold(folder)}",
         f"[dim]the same creature elsewhere: {again}[/dim]",

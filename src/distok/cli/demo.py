@@ -26,23 +26,23 @@ def demo(
     from distok.asking import PROMPT, as_distribution, slug
     from distok.cli import output
     from distok.concept import contact_sheet, load_picture
-    from distok.gallery import SHEET, claim, save_creation, save_exploration, save_sheet
+    from distok.gallery import SHEET, claimed, save_creation, save_exploration, save_sheet
 
     with output.waiting("opening the models"):
         creator = api.open(device=device)
     pictures, captions = [], []
     for mix, prompt in CREATIONS:
         asked = {"mix": mix, "prompt": prompt, "seed": seed, "best_of": BEST_OF}
-        folder = claim(out / slug(as_distribution(mix)), asked, force=True)
-        with output.progress(mix) as callback:
-            creation = creator.create(mix, prompt, n=3, seed=seed, callback=callback, best_of=BEST_OF)
-        save_creation(creation, folder)
+        with claimed(out / slug(as_distribution(mix)), asked, force=True) as folder:
+            with output.progress(mix) as callback:
+                creation = creator.create(mix, prompt, n=3, seed=seed, callback=callback, best_of=BEST_OF)
+            save_creation(creation, folder)
         output.show("", f"{output.bold(mix)} · {prompt}", output.mix_table(creation.asked, creation.measured))
         output.show("" if creation.kl is None else f"KL(asked ‖ measured) {creation.kl:.3f} nats")
         pictures += creation.pictures
         captions += [mix, prompt, "" if creation.kl is None else f"KL {creation.kl:.3f}"]
-    folder = claim(out / "explored", {"prior": "normal", "seed": seed, "n": EXPLORED}, force=True)
-    with output.progress("surprises") as callback:
+    explored = {"prior": "normal", "seed": seed, "n": EXPLORED}
+    with claimed(out / "explored", explored, force=True) as folder, output.progress("surprises") as callback:
         record = save_exploration(creator, creator.explore(EXPLORED, seed=seed), folder, PROMPT, seed, callback)
     pictures += [load_picture(path) for path in record["pictures"]]
     captions += [f"surprise {index + 1}" for index in range(EXPLORED)]

@@ -57,6 +57,7 @@ def doctor(
 
 def _examine(backend: str, device: str, as_json: bool) -> None:
     """Show a pipeline's parts, what each weighs, and what is missing; exit status 1 if something is."""
+    from rich.markup import escape
     from rich.table import Table
 
     from distok.cli import output
@@ -68,13 +69,13 @@ def _examine(backend: str, device: str, as_json: bool) -> None:
     else:
         table = Table(box=None, pad_edge=False, show_header=False)
         for name, part in found["parts"].items():
-            state = "[red]✗[/red] " + part["problem"] if part["problem"] else f"{part['bytes'] / 2**20:.1f} MiB"
-            table.add_row(name, part["class"], state)
+            state = "[red]✗[/red] " + escape(part["problem"]) if part["problem"] else f"{part['bytes'] / 2**20:.1f} MiB"
+            table.add_row(escape(name), escape(part["class"]), state)
         output.show(f"{output.bold(found['path'])}: {found['family']}", table)
         needs = ", ".join(f"{dtype} {size / 2**30:.2f} GiB" for dtype, size in found["needs"].items())
         output.show(f"needs about: {needs}; free on {device}: {found['free'] / 2**30:.2f} GiB")
         for problem in found["problems"]:
-            output.show(f"[red]✗[/red] {problem}")
+            output.show(f"[red]✗[/red] {escape(problem)}")
         if not found["problems"]:
             output.show("[green]✓[/green] complete")
     if found["problems"]:
@@ -189,6 +190,7 @@ def _problems(packages: dict[str, str | None], checkpoints: dict[str, dict[str, 
 
 
 def _show(record: dict[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from distok.cli import output
@@ -200,9 +202,11 @@ def _show(record: dict[str, Any]) -> None:
         table.add_row(name, version or f"[yellow]not installed[/yellow] ({_EXTRAS.get(name, 'needed')})")
     table.add_row("devices", ", ".join(record["devices"]) or "[red]none: torch cannot be imported[/red]")
     for name, part in record["checkpoints"].items():
-        table.add_row(f"menagerie {name}", part["path"] if part["present"] else f"[red]missing[/red] {part['path']}")
+        table.add_row(
+            f"menagerie {name}", escape(part["path"]) if part["present"] else f"[red]missing[/red] {escape(part['path'])}"
+        )
     output.show(table, "")
     for problem in record["problems"]:
-        output.show(f"[red]✗[/red] {problem}")
+        output.show(f"[red]✗[/red] {escape(problem)}")
     if not record["problems"]:
         output.show('[green]✓[/green] all is well; try: distok create "pig=0.55, sheep=0.25, snake=0.2"')

@@ -31,7 +31,7 @@ def explore(
     from distok.asking import PROMPT, check_count, check_prompt
     from distok.cli import output
     from distok.distribution import sample_prior
-    from distok.gallery import claim, save_exploration
+    from distok.gallery import claimed, save_exploration
 
     prompt = PROMPT if prompt is None else prompt
     check_prompt(prompt)
@@ -56,18 +56,18 @@ def explore(
         "backend": creator.backend.fingerprint,
         **given,
     }
-    folder = claim(out or Path("explorations") / f"{prior}-{seed}", made, force)
     concepts = creator.explore(n, prior, seed)
-    with output.progress("drawing") as callback:
+    place = out or Path("explorations") / f"{prior}-{seed}"
+    with claimed(place, made, force) as folder, output.progress("drawing") as callback:
         record = save_exploration(creator, concepts, folder, prompt, seed, callback, **settings)
     record = {"prior": prior, **record}
     if as_json:
         output.print_json(record)
     else:
-        _show(record, folder)
+        _show(record, folder, output.opened(backend, model, labeler))
 
 
-def _show(record: dict[str, Any], folder: Path) -> None:
+def _show(record: dict[str, Any], folder: Path, opened: list[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -82,7 +82,7 @@ def _show(record: dict[str, Any], folder: Path) -> None:
             top = [pair for pair in Distribution.from_mapping(measured).top(3) if pair[1] >= 0.05]
             table.add_row(Path(path).stem, Text(", ".join(f"{name} {weight:.0%}" for name, weight in top)))
         output.show("", table, *(["…"] if record["n"] > 12 else []), "")
-    keep = output.command("create", "--concept", record["concepts"][0], "--prompt", "a watercolor of a {}")
+    keep = output.command("create", "--concept", record["concepts"][0], "--prompt", "a watercolor of a {}", *opened)
     output.show(
         f"{record['n']} creatures on sheet.png, a picture and a concept file of each, concepts.jsonl, in {output.bold(folder)}",
         f"[dim]keep one: {keep}[/dim]",

@@ -179,6 +179,7 @@ def redescribe(
 
     What is asked for must be mixes, such as pig=0.5, owl=0.5.
     """
+    from distok.checkpoints import check_device
     from distok.cli import output
     from distok.concept import load_picture
     from distok.errors import DistokError
@@ -190,6 +191,7 @@ def redescribe(
             "--captioner describes without an endpoint; leave out --base-url, --dry-run, --limit and --retry-missing"
         )
     endpoint = asking.endpoint if captioner is None else None
+    check_device(device)
     items = read_items(pictures)
     asked = [item.mix for item in items]
     for item, mix in zip(items, asked, strict=True):
@@ -212,11 +214,10 @@ def redescribe(
 def _world(backend: str | None, labeler: str | None, concepts: Path | None, device: str) -> tuple[Any, Any, tuple[str, ...]]:
     """The pipeline that draws, the labeler that reads, and the classes it reads; the Menagerie's where none is given."""
     from distok.backends import open_backend
-    from distok.checkpoints import check_device, known_names, read_names, shipped
+    from distok.checkpoints import known_names, read_names, shipped
     from distok.errors import DistokError
     from distok.labelers import open_labeler
 
-    check_device(device)
     if backend is not None and (labeler is None or concepts is None):
         raise DistokError("a backend of your own needs --labeler, and --concepts with the classes to read; give both")
     names = read_names(concepts) if concepts else known_names(shipped("distok.safetensors"))

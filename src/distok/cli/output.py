@@ -56,6 +56,12 @@ def command(*words: object) -> str:
     return escape(shlex.join(["distok", *map(str, words)]))
 
 
+def opened(backend: str | None, model: str | None, labeler: str | None) -> list[str]:
+    """The options that open the same again."""
+    given = {"--backend": backend, "--model": model, "--labeler": labeler}
+    return [word for option, value in given.items() if value is not None for word in (option, str(value))]
+
+
 def show_tables(tables: "Iterable[report.Table]") -> None:
     """Print the tables of a report, each under its title."""
     from rich.table import Table

@@ -14,16 +14,22 @@ if TYPE_CHECKING:
 def read(
     picture: Annotated[Path, typer.Argument(help="A PNG or JPEG.")],
     top: Annotated[int, typer.Option("--top", min=1, help="Name at most this many classes.")] = 5,
-    model: options.Model = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Choose among the classes of this DisTok; the Menagerie's by default.")
+    ] = None,
     labeler: options.Labeler = None,
     question: Annotated[str | None, typer.Option("--question", help="What to ask, for a labeler that answers.")] = None,
     template: Annotated[str | None, typer.Option("--template", help="The caption or answer; {} is the name.")] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="Scores are divided by it: a higher one gives a flatter mix.")
     ] = None,
-    concepts: Annotated[Path | None, typer.Option("--concepts", help="Choose among these classes, one a line.")] = None,
+    concepts: Annotated[
+        Path | None, typer.Option("--concepts", help="Choose among these classes, one a line; those of --model by default.")
+    ] = None,
     device: options.Device = "cpu",
-    dtype: options.Dtype = "auto",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="On a GPU, the labeler's weights as float16 or bfloat16; auto is float32.")
+    ] = "auto",
     as_json: options.Json = False,
 ) -> None:
     """Read a picture back as a mix, ready to paste into create."""

@@ -19,7 +19,11 @@ def score(
     pictures: Annotated[list[Path], typer.Argument(help="PNG or JPEG files, or folders of them.")],
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", "-m", help="What to measure, NAME or NAME=WEIGHTS; again for more. Any other word lists them."),
+        typer.Option(
+            "--metric",
+            "-m",
+            help="What to measure, NAME, or NAME=WEIGHTS where it has some; again for more. Any other word lists them.",
+        ),
     ] = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="The text to compare with; that in each picture's recipe by default.")
@@ -77,10 +81,15 @@ def score(
 
 
 def _metrics(given: list[str]) -> dict[str, str | None]:
+    from distok.errors import DistokError
+
     wanted: dict[str, str | None] = {}
     for each in given:
         name, _, path = each.partition("=")
-        wanted[name.strip().lower().replace(" ", "-")] = path.strip() or None
+        name = name.strip().lower().replace(" ", "-")
+        if name in wanted:
+            raise DistokError(f"--metric {name} is given twice; measure with one set of weights at a time")
+        wanted[name] = path.strip() or None
     return wanted
 
 

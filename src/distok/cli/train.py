@@ -1,6 +1,7 @@
 """``distok train``: a DisTok model for a pipeline."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,8 @@ def train(
         raise DistokError(
             "a backend of your own needs the classes to mix; write their names into a file, one a line: --concepts FILE"
         )
+    if collect_from is not None and not collect:
+        raise DistokError("--collect-from says whose tokens are read; say with --collect how many, or leave it out")
     if collect and backend is not None and labeler is None:
         raise DistokError("collecting reads pictures back and needs a labeler; give one with --labeler")
     names = read_names(concepts) if concepts else None
@@ -59,12 +62,15 @@ def train(
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
     if collect:
         bank = _collect(bank or out / "bank.safetensors", collect, opened, reader, names, settings, collect_from)
+    readings = None if bank is None else training.Bank.load(bank)
+    if readings is not None and not settings.bank_count:
+        settings = replace(settings, bank_count=training.evenly(len(readings), settings))
     with output.progress("training", lines=20) as bar:
 
         def report(state: dict[str, float]) -> None:
             bar(int(state["step"]), int(state["steps"]))
 
-        path = training.train(settings, opened, reader, names, out, report, bank)
+        path = training.train(settings, opened, reader, names, out, report, readings)
     use = ["create", _example(names), "--backend", backend_path, "--model", path]
     if labeler_path is not None:
         use += ["--labeler", labeler_path]
@@ -86,23 +92,28 @@ def _collect(
 ) -> Path:
     """Render and read mixtures of the known tokens ahead of time; a bank that is there is only finished."""
     from distok import training
+    from distok.checkpoints import model_file
     from distok.cli import output
+    from distok.errors import DistokError
     from distok.model import DisTok
 
     allowed = training.Allowed.among(names, settings.held_out)
+    known = backend.name_tokens(names)
+    earlier = None if model is None else DisTok.load(model_file(model))
+    if earlier is not None and earlier.settings.token_dim != known.shape[1]:
+        raise DistokError(
+            f"{model} makes tokens of width {earlier.settings.token_dim}, this text encoder's have {known.shape[1]}; give a "
+            "model of this one with --collect-from, or leave it out"
+        )
     tokens = training.mixture_tokens(
-        backend.name_tokens(names),
-        allowed,
-        count,
-        seed=settings.seed,
-        active=settings.estimate_active,
-        jitter=settings.estimate_jitter,
-        model=None if model is None else DisTok.load(model),
-    )
+        known, allowed, count,
+        seed=settings.seed, active=settings.estimate_active, jitter=settings.estimate_jitter, model=earlier,
+    )  # fmt: skip
     with output.progress("reading pictures", lines=20) as bar:
         training.collect(
             backend, labeler, names, tokens, bank,
-            renders=settings.estimate_renders, steps=settings.estimate_steps, callback=lambda s: bar(s["done"], s["total"]),
+            renders=settings.estimate_renders, steps=settings.estimate_steps, size=settings.estimate_size,
+            prompt=settings.adaptive_prompt, callback=lambda s: bar(s["done"], s["total"]),
         )  # fmt: skip
     return bank
 

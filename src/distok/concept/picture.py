@@ -120,11 +120,27 @@ def read_recipe(path: str | Path) -> Recipe:
         raise DistokError(f"{path} has no recipe inside; give a PNG that distok wrote and no other program has saved since")
     try:
         said = json.loads(text)
-        return Recipe(**{field.name: said[field.name] for field in fields(Recipe) if field.name in said})
+        return _typed(Recipe(**{field.name: said[field.name] for field in fields(Recipe) if field.name in said}))
     except (ValueError, TypeError) as error:
         raise DistokError(
             f"the recipe inside {path} cannot be read ({error}); it may be from another version of distok"
         ) from None
+
+
+def _typed(recipe: Recipe) -> Recipe:
+    """The recipe, if each field is of its type; others would fail later, far from the file.
+
+    Raises:
+        TypeError: one is not.
+    """
+    kinds: dict[str, Any] = {"seed": int, "steps": int, "size": int, "guidance_scale": int | float}
+    kinds |= {"distribution": dict | None, "z": list | None}
+    for name, value in vars(recipe).items():
+        if isinstance(value, bool) or not isinstance(value, kinds.get(name, str)):
+            raise TypeError(f"{name} is {value!r}")
+    if not all(isinstance(each, int | float) for each in (*(recipe.z or ()), *(recipe.distribution or {}).values())):
+        raise TypeError("what should be numbers are none")
+    return recipe
 
 
 def _open(path: str | Path) -> Image.Image:

@@ -6,7 +6,6 @@ which costs minutes and not hours, but teaches each what another model's tokens 
 Shapes: v variants, r training seeds, c cases.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,14 +103,16 @@ def run_ablation(
     Raises:
         UnavailableError: neither a labeler nor a bank.
     """
-    from distok.training import train
+    from distok.training import evenly, train
 
     if bank is None and labeler is None:
         raise UnavailableError("the ablation's models read what they render, and there is no labeler; give one, or a bank")
     base = settings or default_settings(names)
-    base = replace(base, delta=0.0, steps=steps or base.steps, bank_count=base.bank_count or 128)
-    count = base.estimate_count if readings is None else math.ceil(readings / math.ceil(base.steps / base.estimate_every))
-    base = replace(base, bank_count=0, estimate_count=count) if bank is None else replace(base, estimate_count=0)
+    base = replace(base, delta=0.0, steps=steps or base.steps)
+    if bank is None:
+        base = replace(base, bank_count=0, estimate_count=evenly(readings, base) if readings else base.estimate_count)
+    else:
+        base = replace(base, bank_count=evenly(len(bank), base), estimate_count=0)
     models: dict[str, dict[int, Path]] = {variant: {} for variant in VARIANTS}
     for seed in seeds:
         for variant, how in VARIANTS.items():

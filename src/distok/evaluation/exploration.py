@@ -10,7 +10,7 @@ from distok.evaluation.cases import Bench
 from distok.evaluation.pictures import Shot
 from distok.evaluation.readings import Looks
 from distok.evaluation.report import Result, Table, grid, number, share
-from distok.evaluation.statistics import Interval, bootstrap
+from distok.evaluation.statistics import Interval, of_hits
 from distok.scorers.sets import mean_distance, vendi
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def judge(bench: Bench, pictures: "Sequence[Image.Image]") -> dict[str, Any]:
     looks = bench.rulers.look(pictures)
     creature, novel = looks.creature > 0.5, looks.mix.max(1) < TAU
     shares = {"creature": creature, "novel": novel, "both": creature & novel}
-    return {key: bootstrap(hits) for key, hits in shares.items()} | diversity(looks)
+    return {key: of_hits(hits) for key, hits in shares.items()} | diversity(looks)
 
 
 def diversity(looks: Looks) -> dict[str, float]:

@@ -38,9 +38,10 @@ class Setup:
             DistokError: something cannot be loaded, or does not fit together.
         """
         import distok
-        from distok.checkpoints import shipped
+        from distok.checkpoints import check_device, shipped
         from distok.evaluation.readings import Rulers
 
+        check_device(self.device)
         evaluator, ruler = self.evaluator, None
         if evaluator is None and self.backend is None:
             evaluator = shipped("evaluator.safetensors")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from distok.baselines import BASELINES
+from distok.errors import DistokError
 from distok.evaluation.cases import ARTIST, Bench
 from distok.evaluation.contest import Item, show
 from distok.evaluation.exploration import TAU
@@ -101,7 +102,7 @@ def _set_table(figures: Mapping[str, Mapping[str, Any]]) -> Table:
     rows = tuple((title, *(_cell(key, row.get(key)) for key in keys)) for title, row in figures.items())
     note = (
         "All pictures of a method as one set, by the evaluator's features and zones; Fréchet and kernel distance to the "
-        "artist's pictures of the same mixes. Intervals: over cases, 95 %."
+        "artist's pictures of the same mixes. Intervals: over cases, 95 %; one without width says that all cases were alike."
     )
     return Table("Sets of pictures", ("method", *(SETS[key][0] for key in keys)), rows, note)
 
@@ -123,9 +124,13 @@ def _score(bench: Bench, items: Mapping[str, Sequence[Item]], wanted: Mapping[st
         bench.darkroom.tell(f"scoring: {kind}", 0, len(items))
         found[kind] = {}
         for title, each in items.items():
-            shown = [(picture, said(item)) for item in each if (picture := show(item)) is not None]
-            if shown:
-                found[kind][title] = bootstrap(scorer([p for p, _ in shown], [text for _, text in shown]).double().numpy())
+            pictures = [show(item) for item in each]
+            if None in pictures:
+                raise DistokError(
+                    f"pictures of {title} are gone from the report's folder; delete its items there and run again, or leave the "
+                    "scorers out"
+                )
+            found[kind][title] = bootstrap(scorer(pictures, [said(item) for item in each]).double().numpy())
     return found
 
 

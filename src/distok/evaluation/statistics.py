@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from distok import seeds
 from distok.errors import DistokError
+from distok.judge.preference import wilson
 
 RESAMPLES = 4000  # bootstrap draws; the ends of an interval then move by less than 2 % of its width between seeds
 LEVEL = 0.95
@@ -48,3 +49,10 @@ def bootstrap(values: Float[np.ndarray, " c"] | Sequence[float], seed: int = 0, 
     drawn = seeds.rng(seed, "bootstrap", values.size).integers(values.size, size=(resamples, values.size))
     low, high = np.quantile(values[drawn].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def of_hits(hits: Bool[np.ndarray, " c"] | Sequence[bool]) -> Interval:
+    """The share of hits with its 95 % interval by Wilson: where all or none hit, a bootstrap would have none."""
+    found = np.asarray(hits, dtype=bool)
+    low, high = wilson(int(found.sum()), found.size, LEVEL)
+    return Interval(float(found.mean()), low, high)

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
+from distok.checkpoints import check_device
 from distok.concept import digest
 from distok.errors import DistokError, UnavailableError
 from distok.evaluation.cases import Bench
@@ -151,6 +152,7 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
         DistokError: an unknown suite, or something cannot be opened or written.
     """
     wanted = GROUPS.get(known(suite), (suite,))
+    check_device(job.setup.device)
     tables: dict[str, tuple[Table, ...]] = {}
     if "world" in wanted and job.setup.backend is None:
         from distok.evaluation.instrument import check_world

@@ -20,14 +20,18 @@ from distok.evaluation.report import Result, grid
 
 RIVAL = "concept-lab"
 COMMON = 10_000  # the seed that all concepts share
+ALIKE = 1.001  # a Vendi score below it is that of one picture
 
 
 def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menagerie") -> Result:
     """Pictures of ``count`` concepts by either method; ConceptLab looks for new members of one kind.
 
-    Its concepts differ in the seed of their search, as in its paper; a random latent is a concept of DisTok. Each concept is
-    drawn twice: from noise of its own, and from the same noise as all others. A vague concept looks different in every noise;
-    in the same noise only what the concepts themselves differ in is left. As many different species say how far the scale goes.
+    Its concepts differ in the seed of their search, a random latent is a concept of DisTok. Each concept is drawn twice: from
+    noise of its own, and from the same noise as all others. A vague concept looks different in every noise; in the same noise
+    only what the concepts themselves differ in is left. As many different species say how far the scale goes.
+
+    Through a prior ConceptLab's searches meet fresh noise at every step, as published. In text space their seed decides which
+    prompts they see in which order, and no more: they may all end at one concept, and then the table says so.
     """
     contest = Contest(bench, folder, preset)
     items = _searched(bench, contest, count, preset)
@@ -55,6 +59,8 @@ def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menager
     }
     told = " and ".join(f"{ratio:.2f} in {noise}" for noise, ratio in ratios.items())
     note = f"{count} concepts each, one picture a concept and noise; Vendi score of DisTok over that of ConceptLab: {told}."
+    if figures[f"{title}, the same noise"]["vendi"] < ALIKE:
+        note += f" The {count} searches of {title} ended at one concept, so its diversity in own noise is that of the noise."
     note += f" {SINGLES.capitalize()}: the known classes themselves, each at most once while there are enough."
     table = exploration_table("Open-ended exploration", figures, "method", note)
     page = grid(rows, [""] * min(10, count))

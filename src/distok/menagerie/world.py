@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import CLIPTokenizer
 
+from distok.checkpoints import check_device
 from distok.errors import DistokError
 from distok.files import read_tensors, write_text
 from distok.menagerie.corpus import Drawn, Source
@@ -238,6 +239,7 @@ def train_world(
             raise DistokError(f"there is no stage {stage!r}; choose from {', '.join(STAGES)}")
     if pictures and "evaluator" in chosen:
         raise DistokError("the evaluator reads the artist's zones and cannot be trained on other pictures; leave that stage out")
+    check_device(device)
     if minutes is not None and not minutes > 0:
         raise DistokError(f"a stage cannot train for {minutes} minutes; give a number above 0, or leave it out")
     world = World(

@@ -74,7 +74,9 @@ def open_scorer(kind: str, path: str | Path | None = None, settings: "ScorerSett
 
 
 def located(wanted: "Mapping[str, str | Path | None]") -> dict[str, str]:
-    """Where the weights of each kind are, or that they are missing; nothing is opened.
+    """Where the weights of each kind are and which files these are, or that they are missing; nothing is opened.
+
+    It changes when weights are added or replaced, so that what was scored without them is not taken for what they say.
 
     Raises:
         DistokError: an unknown kind.
@@ -95,9 +97,11 @@ def known_kind(kind: str) -> str:
 
 def _place(kind: str, path: "str | Path | None") -> str:
     try:
-        return str(_folder(kind, KINDS[kind], path))
+        folder = _folder(kind, KINDS[kind], path)
     except DistokError:
         return "missing"
+    files = [(each.name, each.stat()) for each in sorted(folder.glob("*.safetensors"))]
+    return " ".join([str(folder), *(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in files)])
 
 
 def open_scorers(

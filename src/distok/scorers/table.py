@@ -200,9 +200,21 @@ def _check(metrics: Mapping[str, Any], tools: Tools) -> None:
     strangers = [name for name in metrics if name not in METRICS]
     if strangers:
         raise DistokError(f"unknown metric {strangers[0]!r}; choose among {', '.join(METRICS)}")
+    for name, path in metrics.items():
+        if path is not None and name not in (*KINDS, "lpips"):
+            raise DistokError(f"{name} has no weights of its own, and was given {path}; {_instrument(name)}")
     lonely = [name for name in metrics if name in WITH_REFERENCE and not tools.reference]
     if lonely:
         raise DistokError(f"{lonely[0]} compares with pictures of known classes; give them as the reference (--reference)")
+
+
+def _instrument(metric: str) -> str:
+    """What a measure is taken with instead of weights of its own."""
+    if metric in MEASURES or metric == "unnamed":
+        return "it reads with the labeler: --labeler"
+    if metric.startswith("part-"):
+        return "it counts with the Menagerie's evaluator; leave that out"
+    return "it looks at features: --features"
 
 
 def _lpips(path: str | Path | None, tools: Tools) -> "Lpips":

@@ -5,6 +5,7 @@ Shapes: m tokens, d token width, k known classes.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,6 +154,7 @@ def collect(
     renders: int = 1,
     steps: int | None = None,
     guidance_scale: float | None = None,
+    size: int | None = None,
     prompt: str = "a photo of a {}",
     seed: int = 0,
     batch: int = 64,
@@ -173,7 +175,8 @@ def collect(
     record = {
         "backend": backend.hash, "pipeline": backend.pipeline_hash, "labeler": labeler.hash, "prompt": prompt, "seed": seed,
         "renders": renders, "steps": own.steps if steps is None else steps, "tokens": _digest("", tokens),
-        "guidance_scale": own.guidance_scale if guidance_scale is None else guidance_scale, "size": own.size,
+        "guidance_scale": own.guidance_scale if guidance_scale is None else guidance_scale,
+        "size": own.size if size is None else size,
     }  # fmt: skip
     distributions = torch.empty(0, len(names))
     if path.exists():
@@ -187,8 +190,9 @@ def collect(
         part = tokens[start : start + batch]
         rows = [[seeds.derive(seed, "bank", i, r) for r in range(renders)] for i in range(start, start + len(part))]
         read = read_back(
-            backend, labeler, names, part, picture_seeds=rows, prompt=prompt, steps=steps, guidance_scale=guidance_scale
-        )
+            backend, labeler, names, part,
+            picture_seeds=rows, prompt=prompt, steps=steps, guidance_scale=guidance_scale, size=size,
+        )  # fmt: skip
         distributions = torch.cat([distributions, read])
         metadata = {"kind": "bank", "names": list(names), "total": len(tokens), "record": record}
         rows_done = {"tokens": tokens[: len(distributions)], "distributions": distributions}
@@ -196,6 +200,11 @@ def collect(
         if callback:
             callback({"done": len(distributions), "total": len(tokens)})
     return Bank.load(path)
+
+
+def evenly(readings: int, settings: TrainSettings) -> int:
+    """How many of a bank's readings to take at each estimation, so that the last ones are taken at the last of them."""
+    return math.ceil(readings / math.ceil(settings.steps / settings.estimate_every))
 
 
 def _read(path: Path) -> tuple[Bank, int]:

@@ -24,7 +24,7 @@ from distok.objectives import consistency_loss, foreseen_loss, fusion_loss, late
 from distok.pool import ConceptPool
 from distok.training import checkpoint, estimation, runtime
 from distok.training.calibration import resolve
-from distok.training.estimation import Bank
+from distok.training.estimation import Bank, evenly
 from distok.training.foresight import Foresight
 from distok.training.history import History
 from distok.training.parallel import Processes
@@ -63,23 +63,14 @@ class Trainer:
 
     Raises:
         DistokError: fewer than 2 names or a name twice, a bank of other classes or another text encoder, no labeler where
-            one is needed, or a held-out pair of unknown classes.
+            one is needed, a bank that nothing uses, foresight without readings, or a held-out pair of unknown classes.
     """
 
     def __init__(
         self, settings: TrainSettings, backend: Backend, labeler: Labeler | None, names: Sequence[str], bank: Bank | None = None
     ) -> None:
         names = tuple(names)
-        if len(names) < 2 or len(set(names)) < len(names):
-            raise DistokError(f"{len(names)} class names ({len(set(names))} different); give at least 2, each once")
-        if settings.estimate_count and labeler is None:
-            raise DistokError(
-                "estimation renders pictures but there is no labeler to read them; give one, or set estimate_count=0"
-            )
-        if bank is not None and (bank.names, bank.record["backend"]) != (names, backend.hash):
-            raise DistokError(
-                "the estimation bank was collected for other classes or another text encoder; collect one for these"
-            )
+        _check(settings, backend, labeler, names, bank)
         self.names, self.backend, self.labeler, self.bank, self.step = names, backend, labeler, bank, 0
         self.history = History()
         self.processes = Processes.found()
@@ -359,6 +350,25 @@ def train(
         bank = Bank.load(bank)
     with runtime.deterministic(settings.threads):
         return Trainer(settings, backend, labeler, names, bank).run(Path(out), callback)
+
+
+def _check(settings: TrainSettings, backend: Backend, labeler: Labeler | None, names: tuple[str, ...], bank: Bank | None) -> None:
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise DistokError(f"{len(names)} class names ({len(set(names))} different); give at least 2, each once")
+    if settings.estimate_count and labeler is None:
+        raise DistokError("estimation renders pictures but there is no labeler to read them; give one, or set estimate_count=0")
+    if bank is None and settings.delta and not settings.estimate_count:
+        raise DistokError(
+            f"delta is {settings.delta:g}, but foresight has no readings to learn from: estimate_count is 0 and there is "
+            "no bank; give one, or set delta=0"
+        )
+    if bank is not None and not settings.bank_count:
+        raise DistokError(
+            f"bank_count is 0, so nothing would use the bank's {len(bank)} readings; set it to {evenly(len(bank), settings)} to "
+            "take all of them, or give no bank"
+        )
+    if bank is not None and (bank.names, bank.record["backend"]) != (names, backend.hash):
+        raise DistokError("the estimation bank was collected for other classes or another text encoder; collect one for these")
 
 
 def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
