@@ -203,8 +203,15 @@ def test_ctrl_c_ends_in_one_line(tmp_path, pipeline_folder):
     try:
         out, err = running.communicate(timeout=60)
     except subprocess.TimeoutExpired:
+        status = Path(f"/proc/{running.pid}/status")  # asleep, and are signals held back?
+        states = (
+            [line for line in status.read_text().splitlines() if line.startswith(("State", "Sig", "Shd"))]
+            if status.exists()
+            else []
+        )
         running.send_signal(signal.SIGABRT)  # the fault handler tells where it is
-        pytest.fail(f"it went on for a minute; at Ctrl-C its folder held {begun}, and now it is here: {running.communicate()[1]}")
+        said = running.communicate(timeout=30)[1]
+        pytest.fail(f"it went on for a minute; at Ctrl-C its folder held {begun}; {states}; now it is here: {said}")
     assert begun, f"nothing was written: {err}"
     assert (running.returncode, out) == (130, "")
     assert err == "distok: stopped; run the same command again to go on\n"

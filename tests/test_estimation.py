@@ -153,6 +153,16 @@ def test_a_bank_is_consumed_in_order(backend, bank):
     assert torch.equal(built.pool.tokens[6:], bank.tokens)  # 4, 4 and the last 1, at steps 0, 5 and 10
 
 
+def test_a_bank_of_other_pictures_or_of_no_use_is_refused(backend, bank):
+    other = replace(bank, record={**bank.record, "pipeline": "0"})
+    with pytest.raises(DistokError, match="by another pipeline with the same text encoder, or at another guidance"):
+        Trainer(short(estimate_count=0), backend, None, NAMES, other)
+    with pytest.raises(DistokError, match=rf"nothing would use the bank's {len(bank)} readings; set it to {len(bank)} to"):
+        Trainer(short(estimate_count=0, bank_count=0, steps=3, estimate_every=5), backend, None, NAMES, bank)
+    with pytest.raises(DistokError, match="foresight has no readings to learn from: estimate_count is 0 and there is no bank"):
+        Trainer(short(estimate_count=0, delta=0.3, bank_count=4), backend, None, NAMES)
+
+
 def test_a_bank_of_something_else_is_refused(backend, bank, tmp_path):
     for changed in (replace(bank, names=NAMES[::-1]), replace(bank, record={**bank.record, "backend": "0"})):
         with pytest.raises(DistokError, match="collected for other classes or another text encoder"):

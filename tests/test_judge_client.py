@@ -96,17 +96,21 @@ def test_a_hang_past_the_time_limit_is_tried_again():
         client(server.url, timeout=0.2, attempts=2).complete(HELLO)
 
 
-def test_an_answer_that_trickles_does_not_hold_us():
+@pytest.mark.parametrize(
+    ("header", "byte"),
+    [(b"Transfer-Encoding: chunked", b"1\r\n \r\n"), (b"Content-Length: 4000", b" "), (b"X-Length: unknown", b" ")],
+)
+def test_an_answer_that_trickles_does_not_hold_us(header, byte):
     listener = socket.create_server(("127.0.0.1", 0))
 
     def trickle() -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            connection.sendall(b"HTTP/1.1 200 OK\r\n" + header + b"\r\n\r\n")
             for _ in range(40):
                 try:
-                    connection.sendall(b"1\r\n \r\n")
+                    connection.sendall(byte)
                 except OSError:
                     return
                 time.sleep(0.1)
@@ -117,6 +121,11 @@ def test_an_answer_that_trickles_does_not_hold_us():
         client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", timeout=0.5, attempts=1).complete(HELLO)
     assert time.monotonic() - start < 2
     listener.close()
+
+
+def test_a_host_that_no_name_can_have():
+    with pytest.raises(DownError, match=r"http://a\.\.b/v1/chat/completions cannot be asked"):
+        client("http://a..b/v1", attempts=1).complete(HELLO)
 
 
 def test_nobody_there():
@@ -167,6 +176,12 @@ def test_a_refusal_is_not_tried_again_and_the_key_is_not_shown(status, message, 
     assert "\n" not in str(caught.value)
 
 
+def test_a_refusal_with_an_odd_code_is_a_refusal():
+    answer = Response(status=400, body=b'{"error": {"code": [], "message": "no"}}')
+    with Endpoint(in_turn(answer)) as server, pytest.raises(DownError, match=r"refuses the request with status 400 \(no\)"):
+        client(server.url).complete(HELLO)
+
+
 def test_a_content_filter_is_about_one_picture():
     answer = Response(status=400, body=b'{"error": {"code": "content_policy_violation", "message": "no"}}')
     with Endpoint(in_turn(answer)) as server:
@@ -199,6 +214,8 @@ def test_a_key_that_is_not_there(monkeypatch):
     assert parse_extra(None) == {}
     with pytest.raises(DistokError, match="extra is '3', but a JSON object is expected"):
         parse_extra("3")
+    with pytest.raises(DistokError, match="but a JSON object is expected"):
+        parse_extra("[" * 100_000)
 
 
 GOOD = {name: i for i, name in enumerate(CRITERIA)}

@@ -147,3 +147,13 @@ def test_load_refuses_what_is_not_a_model(tmp_path):
         DisTok.load(tmp_path / "foreign.safetensors")
     with pytest.raises(DistokError, match="does not exist"):
         DisTok.load(tmp_path / "none.safetensors")
+
+
+def test_no_part_of_it_meets_another_device():
+    """On the device "meta" nothing is computed, but a tensor that was left on the CPU is refused as on a GPU."""
+    model = make().to("meta")
+    tokens, latents = torch.empty(5, 16, device="meta"), torch.empty(7, 4, device="meta")
+    model.fit_tokens(tokens)
+    model.fit_latents(latents)
+    made = model(tokens), model.decode(model.sample_latents(latents)), model.pair(tokens, tokens)
+    assert all(each.is_meta for each in (*made, model.latent_factor))

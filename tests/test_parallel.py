@@ -26,7 +26,7 @@ settings = run_settings(mixture_share=0.5, tau=0.999, estimate_count=3, delta=0.
 told = []
 train(settings, open_backend(pipeline), open_labeler(labeler), NAMES, Path(out), told.append)
 from distok.training.parallel import Processes
-found = Processes.found()
+found = Processes.found("cpu")
 (Path(out) / f"losses-{found.rank}.json").write_text(json.dumps({"size": found.size, "losses": told}))
 """
 

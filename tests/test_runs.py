@@ -3,12 +3,15 @@
 import csv
 import io
 import logging
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from distok.backends import open_backend
 from distok.errors import DistokError
 from distok.model import DisTok
 from distok.training import (
@@ -99,6 +102,20 @@ def test_another_runs_folder_is_refused_and_told_why(backend, labeler, tmp_path)
         train(short(alpha=0.5, seed=7), backend, labeler, NAMES, tmp_path)
     with pytest.raises(DistokError, match=r"holds another run \(names"):
         train(short(), backend, labeler, NAMES[::-1], tmp_path)
+
+
+def test_a_run_does_not_go_on_with_another_denoiser(pipeline_folder, labeler, tmp_path):
+    """The text encoder is the same, so tokens mean the same; what is read from their pictures does not."""
+    train(short(steps=3), open_backend(pipeline_folder), labeler, NAMES, tmp_path / "run")
+    shutil.copytree(pipeline_folder, tmp_path / "other")
+    weights = next((tmp_path / "other" / "unet").glob("*.safetensors"))
+    save_file({name: 1.1 * tensor for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    other = open_backend(tmp_path / "other")
+    with pytest.raises(DistokError, match=r"holds another run \(pipeline '\w+' → '\w+'\)"):
+        train(short(steps=3), other, labeler, NAMES, tmp_path / "run")
+    blind = short(steps=3, estimate_count=0, delta=0.0, bank_count=0)
+    train(blind, open_backend(pipeline_folder), None, NAMES, tmp_path / "blind")
+    train(blind, other, None, NAMES, tmp_path / "blind")  # nothing was drawn, so nothing differs
 
 
 def test_the_result_says_where_it_comes_from(backend, labeler, tmp_path):

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distok.errors import DistokError
+from distok.evaluation.statistics import wilson
 from distok.judge import preference
-from distok.judge.preference import Vote, bradley_terry, sign_test, wilson
+from distok.judge.preference import Vote, bradley_terry, sign_test
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,25 @@ def test_strengths_resample_clusters():
     assert wide["strength"] == pytest.approx(0) == narrow["strength"]
     assert wide["high"] - wide["low"] > 5 * (narrow["high"] - narrow["low"])
     assert preference.strengths(split, ["a", "b"]) == preference.strengths(split, ["a", "b"])
+
+
+@pytest.mark.parametrize("clusters", [2, 3, 5])
+def test_strengths_of_few_clusters_hold_the_truth_about_as_often_as_they_say(clusters):
+    """Percentiles of two participants hold it half of the time: the interval ends at what the two themselves say."""
+    random, held = np.random.default_rng(0), 0
+    for _ in range(200):
+        leanings = 1 / (1 + np.exp(-random.normal(0, 0.8, clusters)))  # each with a leaning of its own, none on average
+        votes = [
+            Vote("a", "b", 1 if random.random() < lean else -1, str(c)) for c, lean in enumerate(leanings) for _ in range(30)
+        ]
+        (a,) = [row for row in preference.strengths(votes, ["a", "b"], resamples=200) if row["method"] == "a"]
+        held += a["low"] <= 0 <= a["high"]
+    assert held >= 180
+
+
+def test_one_participant_says_nothing_of_the_others():
+    for row in preference.strengths([Vote("a", "b", 1, "only")] * 20, ["a", "b"]):
+        assert (row["low"], row["high"]) == (-np.inf, np.inf)
 
 
 def test_pairs_do_not_depend_on_who_is_named_first():

@@ -136,9 +136,9 @@ class DisTok(nn.Module, HubModel):
         mean, centred = latents.double().mean(0), latents.double() - latents.double().mean(0)
         covariance = centred.T @ centred / max(len(latents) - 1, 1)
         # A little of the mean variance keeps the factor defined when latents span fewer dimensions than w.
-        ridge = 1e-4 * covariance.diagonal().mean() + 1e-12
+        covariance.diagonal().add_(1e-4 * covariance.diagonal().mean() + 1e-12)
         self.latent_mean.copy_(mean)
-        self.latent_factor.copy_(torch.linalg.cholesky(covariance + ridge * torch.eye(len(mean), dtype=torch.double)))
+        self.latent_factor.copy_(torch.linalg.cholesky(covariance))
 
     def sample_latents(self, prior: Float[Tensor, "n w"]) -> Float[Tensor, "n w"]:
         """Map samples of any zero-mean, unit-variance law onto the measured law of latents."""

@@ -56,6 +56,7 @@ def train(
         labeler_path = labeler or (shipped("labeler") if backend is None else None)
         names = names or read_names(shipped("names.txt"))
         check_device(device)
+        training.Processes.found(device)  # first of all: each of several has a GPU of its own
         opened = open_backend(backend_path, device, as_dtype(dtype), offload)
         preset = preset or ("menagerie" if backend is None else FAMILIES[opened.family].preset)
         settings = training.preset(preset, **_held_out(names, backend is None) | values)
@@ -99,7 +100,7 @@ def _collect(
 
     allowed = training.Allowed.among(names, settings.held_out)
     known = backend.name_tokens(names)
-    earlier = None if model is None else DisTok.load(model_file(model))
+    earlier = None if model is None else DisTok.load(model_file(model)).to(known.device)
     if earlier is not None and earlier.settings.token_dim != known.shape[1]:
         raise DistokError(
             f"{model} makes tokens of width {earlier.settings.token_dim}, this text encoder's have {known.shape[1]}; give a "

@@ -3,15 +3,16 @@
 Shapes: c cases.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from distok import seeds
 from distok.errors import DistokError
-from distok.judge.preference import wilson
 
 RESAMPLES = 4000  # bootstrap draws; the ends of an interval then move by less than 2 % of its width between seeds
 LEVEL = 0.95
@@ -56,3 +57,20 @@ def of_hits(hits: Bool[np.ndarray, " c"] | Sequence[bool]) -> Interval:
     found = np.asarray(hits, dtype=bool)
     low, high = wilson(int(found.sum()), found.size, LEVEL)
     return Interval(float(found.mean()), low, high)
+
+
+def wilson(successes: float, trials: float, level: float = LEVEL) -> tuple[float, float]:
+    """Score interval of a share (Wilson 1927; formula 3 of Newcombe 1998); (0, 1) without trials.
+
+    Raises:
+        DistokError: more successes than trials, or less than none.
+    """
+    if not 0 <= successes <= trials:
+        raise DistokError(f"{successes} of {trials} is no share; give from 0 to all of the trials")
+    if trials == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    p, square = successes / trials, z * z / trials
+    middle, half = p + square / 2, z * math.sqrt(p * (1 - p) / trials + square / (4 * trials))
+    low = (middle - half) / (1 + square) if successes else 0.0  # exactly, where rounding would leave a trace
+    return low, (middle + half) / (1 + square) if successes < trials else 1.0

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from distok.judge.client import Client
     from distok.judge.items import Item, read_items
     from distok.judge.pairwise import compare
-    from distok.judge.preference import Vote, bradley_terry, sign_test, wilson
+    from distok.judge.preference import Vote, bradley_terry, sign_test
     from distok.judge.redescription import redescribe
     from distok.judge.scoring import assess
     from distok.judge.settings import Endpoint
@@ -23,7 +23,6 @@ _HOME = {
     "read_items": "items",
     "redescribe": "redescription",
     "sign_test": "preference",
-    "wilson": "preference",
 }
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "read_items",
     "redescribe",
     "sign_test",
-    "wilson",
 ]
 
 

@@ -135,7 +135,8 @@ class Desk:
 
     def _key(self, question: Question) -> str:
         endpoint = self.endpoint
-        return key_of(endpoint.body(question.messages), endpoint.base_url, question.repeat, endpoint.clarifications)
+        again = clarifying_messages("", "", question.wanted) if endpoint.clarifications else []
+        return key_of([endpoint.body(question.messages), again], endpoint.base_url, question.repeat, endpoint.clarifications)
 
     @cached_property
     def text(self) -> int:

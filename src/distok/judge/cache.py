@@ -53,11 +53,12 @@ class Cache:
         return self.folder / key[:2] / f"{key}.json"
 
 
-def key_of(body: Mapping[str, Any], base_url: str, repeat: int, clarifications: int) -> str:
+def key_of(body: Any, base_url: str, repeat: int, clarifications: int) -> str:
     """A hash of all that decides an answer.
 
     Args:
-        body: the request, with a hash of its pixels in the place of each picture: encoders differ between versions.
+        body: the request, with a hash of its pixels in the place of each picture, since encoders differ between versions; and
+            the words that a useless answer is asked for again with.
         base_url: two endpoints may know different models by one name.
         repeat: the number of the repeat.
         clarifications: how often a useless answer is asked for again.

@@ -16,6 +16,7 @@ from distok.judge.settings import Endpoint
 if TYPE_CHECKING:
     import requests
 
+PART = 1 << 16  # bytes read at a time
 LARGEST = 4 << 20  # bytes of an answer; a chat completion is far smaller
 PASSING = frozenset({408, 409, 425, 429})  # and all of 5xx: worth another attempt
 REFUSALS = frozenset({"content_policy_violation", "content_filter"})  # of one picture, not of our request
@@ -93,6 +94,7 @@ class Client:
 
     def _attempt(self, messages: list[dict[str, Any]]) -> Reply:
         import requests
+        from urllib3.exceptions import HTTPError
 
         endpoint, session = self.endpoint, self._session()
         self.sent += 1
@@ -107,7 +109,7 @@ class Client:
                 stream=True,
             ) as response:
                 body = b""
-                for part in response.iter_content(1 << 16):
+                for part in response.iter_content(_part(response.headers)):
                     body += part
                     if len(body) > LARGEST:
                         raise _FailedError("the answer is larger than any chat completion")
@@ -123,7 +125,7 @@ class Client:
         ) as error:
             text = "timed out" if "timed out" in str(error).lower() else "no connection, or it broke off"
             raise _FailedError(text) from None
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:  # urllib3's own, where a host cannot even be read
             raise DownError(f"{endpoint.url} cannot be asked ({type(error).__name__}: {error})") from None
 
     def _session(self) -> "requests.Session":
@@ -159,7 +161,7 @@ class Client:
     def _refused(self, status: int, value: Any) -> Reply:
         error = value.get("error") if isinstance(value, dict) else None
         error = error if isinstance(error, dict) else {"message": error}
-        if error.get("code") in REFUSALS:
+        if str(error.get("code")) in REFUSALS:
             return Reply(None, "content_filter")
         said = " ".join(str(error.get("message") or "no reason given").split())[:200]
         if self._key:
@@ -200,3 +202,12 @@ def _retry_after(text: str | None) -> float | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _part(headers: Mapping[str, str]) -> int:
+    """How much of an answer to wait for at a time: a part comes when it is whole, unless the endpoint itself sends parts.
+
+    A short answer, or one of unknown length, is read byte by byte, so that one that trickles does not hold us past the deadline.
+    """
+    length = headers.get("Content-Length", "")
+    return PART if "chunked" in headers.get("Transfer-Encoding", "").lower() or (length.isdigit() and int(length) > PART) else 1

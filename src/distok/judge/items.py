@@ -174,7 +174,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         rows = json.loads(text)
     except OSError as error:
         raise DistokError(f"{path} cannot be read ({error.strerror}); give a folder, or a CSV or JSON manifest") from None
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise DistokError(f"{path} is not a readable manifest ({error}); give CSV with a header, or a JSON list") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DistokError(f"{path} is not a JSON list of objects with {', '.join(FIELDS)}")

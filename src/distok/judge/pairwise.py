@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distok import seeds
+from distok.evaluation.statistics import wilson
 from distok.judge import preference
 from distok.judge.asking import Desk, Question
 from distok.judge.cache import Answer
@@ -134,7 +135,7 @@ def _sides(records: Sequence[dict[str, Any]], mirror: bool) -> dict[str, Any]:
     """How often the picture shown first was chosen, of decided answers; and how often both orders agreed."""
     decided = [record for record in records if record[OVERALL] in ("method", "against")]
     first = sum((record["shown_first"] == record["method"]) == (record[OVERALL] == "method") for record in decided)
-    low, high = preference.wilson(first, len(decided))
+    low, high = wilson(first, len(decided))
     bias = {"share": first / len(decided) if decided else None, "low": low, "high": high, "decided": len(decided)}
     twins = list(zip(records[::2], records[1::2], strict=True)) if mirror else []
     whole = [(x[OVERALL], y[OVERALL]) for x, y in twins if x[OVERALL] and y[OVERALL]]

@@ -6,7 +6,6 @@ Shapes: m methods, r resamples.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +13,11 @@ from jaxtyping import Float
 
 from distok import seeds
 from distok.errors import DistokError
+from distok.evaluation.statistics import FEW, LEVEL, STUDENT, wilson
 
 if TYPE_CHECKING:
     from distok.evaluation.report import Table
 
-LEVEL = 0.95
 PRIOR = 1.0  # half a win each way between every two methods (Haldane–Anscombe): keeps one that never lost finite
 RESAMPLES = 1000
 _ITERATIONS, _CLOSE, _STRIDE = 200, 1e-10, 1.0  # of Newton's method; the stride keeps it from overshooting
@@ -38,23 +37,6 @@ class Vote:
     second: str
     outcome: int
     cluster: str
-
-
-def wilson(successes: float, trials: float, level: float = LEVEL) -> tuple[float, float]:
-    """Score interval of a share (Wilson 1927; formula 3 of Newcombe 1998); (0, 1) without trials.
-
-    Raises:
-        DistokError: more successes than trials, or less than none.
-    """
-    if not 0 <= successes <= trials:
-        raise DistokError(f"{successes} of {trials} is no share; give from 0 to all of the trials")
-    if trials == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    p, square = successes / trials, z * z / trials
-    middle, half = p + square / 2, z * math.sqrt(p * (1 - p) / trials + square / (4 * trials))
-    low = (middle - half) / (1 + square) if successes else 0.0  # exactly, where rounding would leave a trace
-    return low, (middle + half) / (1 + square) if successes < trials else 1.0
 
 
 def sign_test(wins: int, losses: int) -> float:
@@ -136,7 +118,8 @@ def pairs(votes: Sequence[Vote], methods: Sequence[str]) -> list[dict[str, Any]]
 def strengths(votes: Sequence[Vote], methods: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> list[dict[str, Any]]:
     """One record a method, strongest first: its Bradley–Terry strength with a 95 % bootstrap interval over clusters.
 
-    ``strength`` is the logarithm, 0 being the average method; ``chance`` is that of beating such an average method.
+    ``strength`` is the logarithm, 0 being the average method; ``chance`` is that of beating such an average method. The interval
+    is the percentiles'; up to :data:`FEW` clusters it is Student's, on the bootstrap's standard error, and one alone has no ends.
     """
     by: dict[str, list[Vote]] = {}
     for vote in votes:
@@ -146,6 +129,10 @@ def strengths(votes: Sequence[Vote], methods: Sequence[str], seed: int = 0, resa
     drawn = seeds.rng(seed, "bradley-terry", len(tables)).multinomial(len(tables), [1 / len(tables)] * len(tables), resamples)
     spread = bradley_terry(np.einsum("rc,cij->rij", drawn, tables), PRIOR)
     low, high = np.quantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    if len(tables) <= FEW:  # percentiles of few are too narrow: see distok.evaluation.statistics
+        n = len(tables)
+        reach = STUDENT[n - 2] * spread.std(0) * math.sqrt(n / (n - 1)) if n > 1 else np.full(len(methods), np.inf)
+        low, high = best - reach, best + reach
     records = [
         {"method": method, "strength": float(best[i]), "low": float(low[i]), "high": float(high[i]),
          "chance": 1 / (1 + math.exp(-best[i]))}

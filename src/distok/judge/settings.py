@@ -109,7 +109,7 @@ def parse_extra(text: str | None) -> dict[str, Any]:
     """
     try:
         extra = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         extra = None
     if not isinstance(extra, dict):
         raise DistokError(f"extra is {text!r}, but a JSON object is expected, such as '{{\"top_p\": 1}}'")

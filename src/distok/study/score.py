@@ -1,7 +1,6 @@
 """Score a study: read the participants' files, drop who failed the attention checks, and sum up the choices."""
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +9,14 @@ from statistics import median
 from typing import Any
 
 from distok.errors import DistokError
+from distok.evaluation.statistics import wilson
 from distok.judge import preference
 from distok.judge.findings import Findings
 from distok.judge.preference import Vote
 from distok.study.build import FORMAT, VERSION
 
 VOTES = "picture-study-votes"
+LONGEST = 1e12  # milliseconds of a choice, 30 years
 THRESHOLD = 0.75
 _CODE = re.compile(r"[A-Z0-9-]{1,24}")
 
@@ -145,7 +146,7 @@ def _check_vote(vote: dict[str, Any], key: dict[str, Any], path: Path) -> None:
         raise DistokError(f"{path}: pair {vote['trial']} shows other pictures than the study's; ask for the file again")
     if vote.get("choice") not in (("left", "right", "tie") if key["ties"] else ("left", "right")):
         raise DistokError(f"{path}: pair {vote['trial']} has no choice that the study allows; ask for the file again")
-    if isinstance(ms, bool) or not isinstance(ms, int | float) or not 0 <= ms < math.inf:
+    if isinstance(ms, bool) or not isinstance(ms, int | float) or not 0 <= ms <= LONGEST:
         raise DistokError(f"{path}: pair {vote['trial']} has no time; ask for the file again")
 
 
@@ -211,7 +212,7 @@ def _left(ballots: Sequence[Ballot], key: dict[str, Any]) -> dict[str, Any]:
     """How often the left picture was chosen, of decided votes: far from a half means that people did not look."""
     choices = [vote["choice"] for ballot in ballots for vote in ballot.votes if key["trials"][vote["trial"]]["kind"] == "vote"]
     left, decided = choices.count("left"), len(choices) - choices.count("tie")
-    low, high = preference.wilson(left, decided)
+    low, high = wilson(left, decided)
     return {"share": left / decided if decided else None, "low": low, "high": high}
 
 

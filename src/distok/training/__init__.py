@@ -2,6 +2,7 @@
 
 from distok.training.calibration import Calibration, calibrate
 from distok.training.estimation import Bank, collect, evenly, mixture_tokens, sample_tokens
+from distok.training.parallel import Processes
 from distok.training.settings import PRESETS, TrainSettings, preset
 from distok.training.tasks import Allowed
 from distok.training.trainer import MODEL_FILE, Losses, Trainer, train
@@ -13,6 +14,7 @@ __all__ = [
     "Bank",
     "Calibration",
     "Losses",
+    "Processes",
     "TrainSettings",
     "Trainer",
     "calibrate",

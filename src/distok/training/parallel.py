@@ -26,8 +26,11 @@ class Processes:
     size: int = 1
 
     @classmethod
-    def found(cls) -> "Processes":
-        """Those that a launcher started; one alone otherwise.
+    def found(cls, device: str) -> "Processes":
+        """Those that a launcher started; one alone otherwise. On GPUs each process has "cuda" as its own one from then on.
+
+        Args:
+            device: where they compute; it decides how they talk to each other, and the first call decides for all.
 
         Raises:
             DistokError: several were started, but accelerate is not installed here.
@@ -38,7 +41,7 @@ class Processes:
             from accelerate import PartialState
         except ImportError:
             raise DistokError("several processes need accelerate: pip install accelerate") from None
-        state = PartialState(cpu=not torch.cuda.is_available())
+        state = PartialState(cpu=torch.device(device).type == "cpu")
         return cls(state.process_index, state.num_processes)
 
     @property

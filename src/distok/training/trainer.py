@@ -73,10 +73,10 @@ class Trainer:
         _check(settings, backend, labeler, names, bank)
         self.names, self.backend, self.labeler, self.bank, self.step = names, backend, labeler, bank, 0
         self.history = History()
-        self.processes = Processes.found()
         self.allowed = Allowed.among(names, settings.held_out)
         self.settings, self.thresholds = resolve(settings, backend, names, self.allowed)
         tokens = backend.name_tokens(names)
+        self.processes = Processes.found(str(tokens.device))
         features = encode(backend, [settings.adaptive_prompt.format(name) for name in names])
         self.pool = ConceptPool(names, tokens, features, settings.tau, settings.pool_size)
         self.model = self._build_model(tokens)
@@ -198,8 +198,8 @@ class Trainer:
                     picture_seeds=numbers[mine], prompt=settings.adaptive_prompt,
                     steps=settings.estimate_steps, size=settings.estimate_size,
                 )  # fmt: skip
-            read = self.processes.gather(read, len(rendered))
-            tokens, distributions = torch.cat([tokens, rendered]), torch.cat([distributions, read.to(tokens)])
+            read = self.processes.gather(read.to(tokens), len(rendered))  # from GPU to GPU, where there are some
+            tokens, distributions = torch.cat([tokens, rendered]), torch.cat([distributions, read])
         if self.foresight is not None:
             self.foresight.remember(tokens, distributions)
         novel = self.pool.passes(distributions)
@@ -279,6 +279,7 @@ class Trainer:
             "settings": settings,
             "names": list(self.names),
             "backend": self.backend.hash,
+            "pipeline": self.backend.fingerprint if self.settings.estimate_count else None,  # what pictures are rendered with
             "labeler": self.labeler.hash if self.labeler else None,
             "bank": self.bank.hash if self.bank else None,
         }
@@ -369,6 +370,11 @@ def _check(settings: TrainSettings, backend: Backend, labeler: Labeler | None, n
         )
     if bank is not None and (bank.names, bank.record["backend"]) != (names, backend.hash):
         raise DistokError("the estimation bank was collected for other classes or another text encoder; collect one for these")
+    if bank is not None and bank.record["pipeline"] != backend.pipeline_hash:
+        raise DistokError(
+            "the estimation bank's pictures are by another pipeline with the same text encoder, or at another guidance; collect "
+            "one with this one"
+        )
 
 
 def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
