@@ -244,6 +244,8 @@ def test_a_bank_that_is_not_there_is_said_before_anything_is_opened(tmp_path):
         evaluation.Job(tmp_path, bank=tmp_path / "gone")
     with pytest.raises(DistokError, match="give --bank or --readings, not both"):
         evaluation.Job(tmp_path, bank=tmp_path / "gone", readings=3)
+    with pytest.raises(DistokError, match="there is no recipe 'ours'; choose menagerie or published, or leave it out for both"):
+        evaluation.Job(tmp_path, recipe="ours")
     with pytest.raises(DistokError, match="readings is 0; take at least 1 of each model's own tokens"):
         evaluation.Job(tmp_path, readings=0)
 

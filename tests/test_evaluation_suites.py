@@ -161,6 +161,9 @@ def test_without_a_bank_each_variant_reads_its_own_tokens(bench, labeler, tmp_pa
         assert (told["estimate_count"], told["bank_count"], told["delta"]) == (1, 0, 0)
         assert (record["labeler"], record["bank"]) == (labeler.hash, "null")
     models = run_ablation(bench.backend, labeler, NAMES, tmp_path / "few", seeds=(0,), settings=settings, readings=3)
+    assert set(run_ablation(bench.backend, labeler, NAMES, tmp_path, (0,), None, settings, recipe="published")) == {
+        "as published"
+    }
     record = json.loads(DisTok.load(models["full"][0]).provenance["settings"])
     assert (record["steps"], record["estimate_every"], record["estimate_count"]) == (6, 5, 2), "3 readings in two rounds"
     with pytest.raises(UnavailableError, match="models read what they render, and there is no labeler; give one, or a bank"):

@@ -38,6 +38,7 @@ def evaluate(
         Path | None, typer.Option("--bank", help="ablation: readings for all, in place of their own; faster.")
     ] = None,
     readings: Annotated[int | None, typer.Option("--readings", help="ablation: how many each model takes of its own.")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="ablation: menagerie or published; both by default.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="ablation, series: training steps.")] = None,
     guidance_scale: Annotated[
         float | None,
@@ -66,7 +67,7 @@ def evaluate(
     scorers = None if not scorer else {kind: path or None for kind, _, path in (each.partition("=") for each in scorer)}
     setup = evaluation.Setup(backend, model, labeler, evaluator, device, dtype, offload, guidance_scale)
     with output.stages() as callback:
-        job = evaluation.Job(out, setup, seeds, cases, bank, readings, steps, named, preset, scorers, callback)
+        job = evaluation.Job(out, setup, seeds, cases, bank, readings, recipe, steps, named, preset, scorers, callback)
         tables = evaluation.run(suite, job, shlex.join(["distok", *sys.argv[1:]]))
     output.show_tables(table for suite_tables in tables.values() for table in suite_tables)
     output.show(f"report: {output.bold(out / 'report.html')}")

@@ -48,20 +48,22 @@ PUBLISHED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """Changes of the settings, and the variant that it is compared with."""
+    """Changes of the settings, the variant that it is compared with, and of which recipe both are."""
 
     changes: Mapping[str, Any]
     reference: str
+    recipe: str
 
 
 VARIANTS = {
-    "full": Variant({}, "full"),
-    "without L_cst": Variant(NO_CST, "full"),
-    "without L_reg": Variant(NO_REG, "full"),
-    "as published": Variant(PUBLISHED, "as published"),
-    "as published, without L_cst": Variant({**PUBLISHED, **NO_CST}, "as published"),
-    "as published, without L_reg": Variant({**PUBLISHED, **NO_REG}, "as published"),
+    "full": Variant({}, "full", "menagerie"),
+    "without L_cst": Variant(NO_CST, "full", "menagerie"),
+    "without L_reg": Variant(NO_REG, "full", "menagerie"),
+    "as published": Variant(PUBLISHED, "as published", "published"),
+    "as published, without L_cst": Variant({**PUBLISHED, **NO_CST}, "as published", "published"),
+    "as published, without L_reg": Variant({**PUBLISHED, **NO_REG}, "as published", "published"),
 }
+RECIPES = ("menagerie", "published")
 TRAINING_SEEDS = (0, 1, 2, 3, 4)
 METRICS = ("kl", "js", "top1")
 APART = {
@@ -84,6 +86,7 @@ def run_ablation(
     settings: "TrainSettings | None" = None,
     bank: "Bank | None" = None,
     readings: int | None = None,
+    recipe: str | None = None,
     callback: Report | None = None,
 ) -> dict[str, dict[int, Path]]:
     """Train every variant on every seed under ``out``; resumes what is there.
@@ -96,6 +99,7 @@ def run_ablation(
         steps: in place of the settings' own.
         bank: readings for all in place of each model's own; then nothing is rendered.
         readings: of its own that each model takes in all, spread evenly and rounded up, in place of the settings' number.
+        recipe: one of :data:`RECIPES`; both if None.
 
     Returns:
         The ``distok.safetensors`` of each variant and training seed.
@@ -113,9 +117,10 @@ def run_ablation(
         base = replace(base, bank_count=0, estimate_count=evenly(readings, base) if readings else base.estimate_count)
     else:
         base = replace(base, bank_count=evenly(len(bank), base), estimate_count=0)
-    models: dict[str, dict[int, Path]] = {variant: {} for variant in VARIANTS}
+    variants = {name: how for name, how in VARIANTS.items() if recipe in (None, how.recipe)}
+    models: dict[str, dict[int, Path]] = {variant: {} for variant in variants}
     for seed in seeds:
-        for variant, how in VARIANTS.items():
+        for variant, how in variants.items():
             folder = out / f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
             report = None if callback is None else _steps(callback, f"training {variant}, seed {seed}")
             # A finished run returns at once; one with other settings is refused, not taken for this one.

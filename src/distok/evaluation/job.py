@@ -7,6 +7,7 @@ from typing import Any
 
 from distok.baselines import baseline_class
 from distok.errors import DistokError
+from distok.evaluation.ablation import RECIPES
 from distok.evaluation.cases import STRIDE, Bench
 from distok.evaluation.pictures import Darkroom, Report
 from distok.scorers import known_kind
@@ -74,6 +75,7 @@ class Job:
         seeds: pictures a case, 1 … 50.
         cases: how many of the evaluation cases, spread evenly, at least 2; None for all.
         bank: for the ablation, readings for all its models; without it each renders and reads its own.
+        recipe: for the ablation, "menagerie" or "published", of training; both if None.
         readings: for the ablation, how many each of its models takes of its own; the settings' number if None.
         steps: for the ablation and the series, training steps in place of their own.
         methods: of the baselines, by name; all where a suite compares all.
@@ -91,6 +93,7 @@ class Job:
     cases: int | None = None
     bank: Path | None = None
     readings: int | None = None
+    recipe: str | None = None
     steps: int | None = None
     methods: tuple[str, ...] | None = None
     preset: str | None = None
@@ -107,6 +110,8 @@ class Job:
             raise DistokError(f"steps is {self.steps}; train for at least 1")
         if self.readings is not None and self.readings < 1:
             raise DistokError(f"readings is {self.readings}; take at least 1 of each model's own tokens")
+        if self.recipe not in (None, *RECIPES):
+            raise DistokError(f"there is no recipe {self.recipe!r}; choose {' or '.join(RECIPES)}, or leave it out for both")
         if self.readings is not None and self.bank is not None:
             raise DistokError("the models of an ablation read a bank or tokens of their own; give --bank or --readings, not both")
         if self.bank is not None and not self.bank.is_file():
@@ -125,7 +130,7 @@ class Job:
 
     def asked(self) -> dict[str, Any]:
         """Every argument that decides the figures."""
-        own = ("seeds", "cases", "bank", "readings", "steps", "methods", "scorers")
+        own = ("seeds", "cases", "bank", "readings", "recipe", "steps", "methods", "scorers")
         return asdict(self.setup) | {name: getattr(self, name) for name in own} | {"preset": self.baselines}
 
     def given(self, **names: str) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _ablation(bench: Bench, job: Job) -> Result:
     models = run_ablation(
         bench.backend, bench.rulers.labeler, bench.names, job.out / "ablation",
         steps=job.steps, settings=settings_of(bench.model, bench.names),
-        bank=None if job.bank is None else Bank.load(job.bank), readings=job.readings, callback=job.callback,
+        bank=None if job.bank is None else Bank.load(job.bank), readings=job.readings, recipe=job.recipe, callback=job.callback,
     )  # fmt: skip
     return ablation(bench, models, job.seeds, job.cases, samples=10 * job.seeds)
 
