@@ -106,7 +106,7 @@ def test_no_distok_recipe_mixes_the_classes_of_an_evaluation_case():
     from distok.cli.train import _held_out as held_out_of
     from distok.evaluation.ablation import default_settings
     from distok.training import Allowed
-    from distok.training.tasks import draw, random_mixtures
+    from distok.training.tasks import draw, heard, random_mixtures
 
     cases = {frozenset(pair) for pair in splits().evaluation_pairs} | {frozenset(m) for m in splits().evaluation_distributions}
     assert len(cases) == 59, "one weighted case is of the classes of a pair"
@@ -116,16 +116,19 @@ def test_no_distok_recipe_mixes_the_classes_of_an_evaluation_case():
     assert held_out_of(NAMES, shipped=False)["held_out"] == list(splits().held_out), "whatever the pipeline"
     assert held_out_of(NAMES[:6], shipped=False) == {}, "no evaluation stands on these"
     allowed = Allowed.among(NAMES, settings.held_out)
-    mixed = set()
+    mixed, named = set(), set()
     for step in range(400):
         tasks = draw(step, settings, allowed, len(NAMES), 0)
         mixed |= {frozenset(np.flatnonzero(row).tolist()) for row in tasks.mixtures}
+        named |= {frozenset(heard(row)) for row in tasks.mixtures}
         mixed |= {frozenset(pair) for pair in zip(tasks.left.tolist(), tasks.right.tolist(), strict=True)}
     few = np.array(NAMES)[:8]  # few classes, so that sets which are held out would come up
     tight = Allowed.among(few.tolist(), [few[[0, 1, 2]], few[[0, 3]], few[[1, 2, 3, 4]]])
     met = {frozenset(np.flatnonzero(row).tolist()) for row in random_mixtures(np.random.default_rng(0), 3000, 8, 4, tight)}
     assert len(mixed) > 3000
-    assert not {frozenset(NAMES[i] for i in each) for each in mixed} & cases
+    held_out = {frozenset(each) for each in settings.held_out}
+    for sets in (mixed, named):
+        assert not {frozenset(NAMES[i] for i in each) for each in sets} & held_out
     assert len(met) == 28 + 56 + 70 - 3
     assert not met & {frozenset({0, 1, 2}), frozenset({0, 3}), frozenset({1, 2, 3, 4})}
 

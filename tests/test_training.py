@@ -20,7 +20,7 @@ from distok.training import (
     TrainSettings,
     preset,
 )
-from distok.training.tasks import Allowed, draw, random_mixtures
+from distok.training.tasks import Allowed, draw, heard, random_mixtures
 from tests.tiny import NAMES
 from tests.tiny import run_settings as short
 
@@ -105,6 +105,22 @@ def test_what_is_held_out_is_never_mixed(held, seed):
     drawn = {frozenset(NAMES[i] for i in np.flatnonzero(row)) for row in mixtures}
     assert not drawn & {frozenset(each) for each in chosen.held_out}
     assert {len(each) for each in drawn} == {2, 3}
+    named = {frozenset(NAMES[i] for i in heard(row)) for row in mixtures}
+    assert not named & {frozenset(each) for each in chosen.held_out}, (
+        "a third class of next to no weight does not make it another"
+    )
+
+
+def test_a_reading_of_what_is_held_out_is_not_learned_from(backend, labeler, monkeypatch):
+    """L_cst would ask for just that mixture: its picture came out of another one, but the reading is what is taught."""
+    pig_cat, others = torch.zeros(6), torch.zeros(6)
+    pig_cat[[NAMES.index("pig"), NAMES.index("cat"), NAMES.index("dog")]] = torch.tensor([0.5, 0.45, 0.05])
+    others[[NAMES.index("pig"), NAMES.index("dog")]] = 0.5
+    monkeypatch.setattr("distok.training.estimation.read_back", lambda *_, **__: torch.stack([pig_cat, others, pig_cat]))
+    for held_out, admitted in (([("cat", "pig")], [others]), ((), [pig_cat, others, pig_cat])):
+        built = Trainer(short(estimate_count=3, tau=0.9, delta=0.0, held_out=held_out), backend, labeler, NAMES)
+        assert built.estimate() == len(admitted)
+        assert torch.allclose(built.pool.distributions[6:], torch.stack(admitted))
 
 
 def trios(names):
@@ -132,15 +148,23 @@ def test_a_size_of_which_every_set_is_held_out_is_not_drawn(names, held_out):
     ("names", "held_out", "most"),
     [(WORLD, splits().held_out, 4), (NAMES, (), 3), (NAMES[:4], trios(NAMES[:4])[1:], 3), (NAMES[:2], (), 4), (NAMES, (), 1)],
 )
-def test_where_no_size_is_lost_the_draws_are_those_of_the_shipped_model(names, held_out, most):
+def test_mixtures_are_the_plain_draws_but_those_that_name_what_is_held_out(names, held_out, most):
     allowed, random, plain = Allowed.among(names, held_out), np.random.default_rng(3), np.random.default_rng(3)
-    wanted = np.zeros((400, len(names)), dtype=np.float32)
-    for row in wanted:
+    banned = {frozenset(names.index(name) for name in each) for each in held_out}
+    wanted, refused = [], 0
+    while len(wanted) < 400:
         active = int(plain.integers(min(2, most), min(most, len(names)) + 1))
         members = allowed.members(plain, len(names), active)
+        row = np.zeros(len(names), dtype=np.float32)
         row[members] = plain.dirichlet(np.full(active, 16.0 ** plain.random()))
+        first, second, *rest = np.argsort(-row, kind="stable")
+        if frozenset([first, second, *(i for i in rest if row[i] >= 0.1)]) in banned:
+            refused += 1
+        else:
+            wanted.append(row)
     assert np.array_equal(random_mixtures(random, 400, len(names), most, allowed), wanted)
     assert random.bit_generator.state == plain.bit_generator.state
+    assert (refused > 0) == (names is WORLD)
 
 
 def test_every_allowed_pair_is_fused_in_both_orders():

@@ -52,7 +52,8 @@ class Allowed:
 
     Attributes:
         pairs: indices i < j of two classes that may be fused.
-        held_out: larger sets of classes of which no random mixture is made.
+        held_out: sets of classes of which no mixture is made, and which none names: a class that weighs next to nothing beside
+            a held-out pair does not make another mixture of it.
     """
 
     pairs: Int[np.ndarray, "p 2"]
@@ -78,7 +79,11 @@ class Allowed:
         if not keep.any():
             count = sum(len(each) == 2 for each in banned)
             raise DistokError(f"{len(names)} classes and {count} held-out pairs leave no pair to fuse; hold out fewer")
-        return cls(pairs[keep], frozenset(each for each in banned if len(each) > 2))
+        return cls(pairs[keep], frozenset(banned))
+
+    def mix(self, classes: Iterable[int]) -> bool:
+        """Whether just these classes may be mixed."""
+        return frozenset(classes) not in self.held_out
 
     def lost_sizes(self, classes: int) -> frozenset[int]:
         """How many of ``classes`` cannot be mixed, as every such set is held out; never 1 or 2, as a pair is always left."""
@@ -125,22 +130,35 @@ def random_mixtures(
     that decides which words are there changes its mind within a narrow band around equality (docs/log.md), and uniform
     weights alone would seldom fall into it.
     """
-    mixtures = np.zeros((count, classes), dtype=np.float32)
     lost = allowed.lost_sizes(classes) if allowed else frozenset()
-    for row in mixtures:
-        # A lost size is drawn again, not taken out of the range: so every draw that could end before stays as it was.
-        while (active := int(rng.integers(min(2, most), min(most, classes) + 1))) in lost:
-            pass
+    rows = [_random_mixture(rng, classes, most, allowed, lost) for _ in range(count)]
+    return np.array(rows, dtype=np.float32).reshape(count, classes)
+
+
+def _random_mixture(
+    rng: np.random.Generator, classes: int, most: int, allowed: Allowed | None, lost: frozenset[int]
+) -> Float[np.ndarray, " k"]:
+    while True:  # an end comes: two classes are always drawn now and then, and an allowed pair names just itself
+        active = int(rng.integers(min(2, most), min(most, classes) + 1))
+        if active in lost:
+            continue
         members = rng.permutation(classes)[:active] if allowed is None else allowed.members(rng, classes, active)
+        row = np.zeros(classes, dtype=np.float32)
         row[members] = rng.dirichlet(np.full(active, 16.0 ** rng.random()))
-    return mixtures
+        if allowed is None or allowed.mix(heard(row)):
+            return row
+
+
+def heard(weights: Float[np.ndarray, " k"]) -> list[int]:
+    """The classes of a mixture that its q_r names: those with a share of at least ``HEARD``, two or more, the heaviest first."""
+    order = np.argsort(-weights, kind="stable")
+    return [int(i) for rank, i in enumerate(order) if weights[i] > 0 and (rank < 2 or weights[i] >= HEARD)]
 
 
 def said(settings: TrainSettings, names: Sequence[str], weights: Float[np.ndarray, " k"]) -> str:
-    """The prompt q_r of a mixture of known classes: those with a share of at least ``HEARD``, two or more, the heaviest first."""
-    order = np.argsort(-weights, kind="stable")
-    heard = [names[i] for rank, i in enumerate(order) if rank < 2 or weights[i] >= HEARD]
-    return settings.restrictive_prompt.format(" ".join(heard[:-1]), heard[-1])
+    """The prompt q_r of a mixture of known classes, by their names."""
+    *first, last = [names[i] for i in heard(weights)]
+    return settings.restrictive_prompt.format(" ".join(first), last)
 
 
 def _draw_pair(rng: np.random.Generator, pairs: np.ndarray, known: int, admitted: int, share: float) -> tuple[int, int]:

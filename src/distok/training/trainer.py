@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from distok import seeds
@@ -29,7 +29,7 @@ from distok.training.foresight import Foresight
 from distok.training.history import History
 from distok.training.parallel import Processes
 from distok.training.settings import TrainSettings
-from distok.training.tasks import Allowed, Tasks, draw, random_mixtures
+from distok.training.tasks import HEARD, Allowed, Tasks, draw, random_mixtures
 from distok.training.words import Words, encode
 
 MODEL_FILE = "distok.safetensors"
@@ -202,7 +202,7 @@ class Trainer:
             tokens, distributions = torch.cat([tokens, rendered]), torch.cat([distributions, read])
         if self.foresight is not None:
             self.foresight.remember(tokens, distributions)
-        novel = self.pool.passes(distributions)
+        novel = self.pool.passes(distributions) & self._allowed(distributions)
         if not novel.any():
             return 0
         tokens, distributions = tokens[novel], distributions[novel]
@@ -306,6 +306,11 @@ class Trainer:
         if settings.delta == 0:
             return None
         return Foresight(model.token_mean, model.token_scale, len(self.names), settings.pool_size, settings.seed)
+
+    def _allowed(self, distributions: Float[Tensor, "m k"]) -> Bool[Tensor, " m"]:
+        """Which readings show classes that may be mixed: L_cst would ask for the others."""
+        shown = [np.flatnonzero(row >= HEARD).tolist() for row in distributions.cpu().numpy()]
+        return torch.tensor([self.allowed.mix(each) for each in shown], dtype=torch.bool, device=distributions.device)
 
     def _from_bank(self, event: int) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m k"]]:
         count = self.settings.bank_count
