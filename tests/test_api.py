@@ -7,11 +7,13 @@ import torch
 import distok
 from distok.api import Creator
 from distok.asking import slug
+from distok.backends import open_backend
 from distok.checkpoints import check_device, known_names, locate, read_names, shipped
 from distok.errors import DistokError
 from distok.selection import candidates
+from distok.training import train
 from tests import edge, tiny
-from tests.tiny import NAMES
+from tests.tiny import NAMES, run_settings
 
 MIX = "pig=0.55, sheep=0.25, snake=0.2"
 
@@ -250,3 +252,13 @@ def test_choosing_needs_something_to_go_by(creator):
         replace(creator, labeler=None).create(f"{NAMES[0]}=1", n=1, best_of=2)
     with pytest.raises(DistokError, match="cannot choose the best of 0 pictures; give a number from 1 to 64"):
         creator.create(f"{NAMES[0]}=1", n=1, best_of=0)
+
+
+def test_a_model_of_another_precision_is_told_from_one_of_another_encoder(backend, pipeline_folder, labeler, tmp_path):
+    half = open_backend(pipeline_folder, dtype=torch.bfloat16)
+    path = train(run_settings(steps=2, estimate_count=0, bank_count=0), half, None, tiny.NAMES, tmp_path)
+    with pytest.raises(
+        DistokError, match=r"in bfloat16, and in float32 its text encoder has other weights; open it with --dtype b"
+    ):
+        distok.open(pipeline_folder, path)
+    assert distok.open(pipeline_folder, path, dtype="bfloat16").model.settings.token_dim == half.token_dim

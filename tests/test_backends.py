@@ -305,3 +305,23 @@ def test_what_is_not_here_is_said_so_and_never_downloaded(name):
 def test_a_file_is_not_a_folder(pipeline_folder):
     with pytest.raises(DistokError, match="is a file, but a diffusers pipeline is a folder"):
         open_backend(pipeline_folder / "model_index.json")
+
+
+def test_large_pictures_are_drawn_few_at_a_time(backend, monkeypatch):
+    from distok.backends import pipeline
+
+    together = []
+    denoise = type(backend)._denoise
+
+    def counted(self, pipe, condition, seeds, *rest):
+        together.append(len(seeds))
+        return denoise(self, pipe, condition, seeds, *rest)
+
+    monkeypatch.setattr(type(backend), "_denoise", counted)
+    asked = {"seeds": list(range(5)), "steps": 1}
+    small = backend.render_pixels(["a cat"] * 5, size=16, **asked)
+    monkeypatch.setattr(pipeline, "PIXELS", 2 * 16**2)
+    apart = backend.render_pixels(["a cat"] * 5, size=16, **asked)
+    assert together == [5, 2, 2, 1]
+    assert torch.allclose(small, apart, atol=1 / 255)
+    assert pipeline.BATCH == 16, "of the sizes that the Menagerie draws"

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import struct
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -287,7 +288,12 @@ def test_a_truncated_file_is_refused(name, kept, tmp_path):
 
 
 def parameters(vectors):
-    return torch.nn.ParameterDict({"*": torch.nn.Parameter(vectors)})
+    """A ParameterDict as torch 1.11 and older left it: today's class unpickles it without keys of its own."""
+    made = torch.nn.ParameterDict({"*": torch.nn.Parameter(vectors)})
+    state = {"training": True, "_parameters": OrderedDict({"*": torch.nn.Parameter(vectors)}), "_buffers": OrderedDict()}
+    made.__dict__.clear()
+    made.__dict__.update(state | {"_modules": OrderedDict()})
+    return made
 
 
 LEGACY = {

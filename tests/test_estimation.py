@@ -17,6 +17,7 @@ from distok.training import (
     mixture_tokens,
     sample_tokens,
 )
+from distok.training.estimation import read_back
 from distok.training.tasks import Allowed, random_mixtures
 from tests.tiny import NAMES
 from tests.tiny import run_settings as short
@@ -177,3 +178,25 @@ def test_what_a_run_needs_is_asked_for(backend, labeler):
         Trainer(short(), backend, None, NAMES)
     with pytest.raises(DistokError, match=r"3 class names \(2 different\); give at least 2, each once"):
         Trainer(short(), backend, labeler, ["cat", "dog", "cat"])
+
+
+def test_a_blackened_picture_is_not_read(backend, labeler, caplog, monkeypatch):
+    """A safety checker's black picture reads as something flat, which would pass for novel."""
+    from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
+
+    call = type(backend.pipe).__call__
+
+    def checked(pipe, **options):
+        images = call(pipe, **options).images
+        images[1] = 0
+        return StableDiffusionPipelineOutput(images, [False, True, False][: len(images)])
+
+    monkeypatch.setattr(type(backend.pipe), "__call__", checked)
+    tokens = backend.name_tokens(NAMES[:2]).cpu().float()
+    read = read_back(backend, labeler, NAMES, tokens, picture_seeds=[[1], [2, 3]], steps=1, size=16)
+    assert torch.isfinite(read[0]).all()
+    assert torch.isnan(read[1]).all(), "one of its two pictures is black"
+    assert "safety checker blackened the pictures of seeds 2" in caplog.text
+    foresight = Trainer(short(delta=0.3), backend, labeler, NAMES).foresight
+    foresight.remember(tokens, read)
+    assert len(foresight) == 1

@@ -232,12 +232,14 @@ def test_a_kandinsky_decoder_finds_the_prior_beside_it(tmp_path, version, monkey
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         decoder, prior = tiny_families.kandinsky_parts(version)
-    for pipe, name in ((decoder, "kandinsky"), (prior, "kandinsky-prior")):
+    name = {"2.1": "kandinsky", "2.2": "kandinsky-2-2-decoder"}[version]  # as they are published
+    beside = name.removesuffix("-decoder") + "-prior"
+    for pipe, name_of in ((decoder, name), (prior, beside)):
         for part in pipe.components.values():
             if isinstance(part, torch.nn.Module):
                 part.eval()
-        pipe.save_pretrained(tmp_path / name)
-    backend = open_backend(tmp_path / "kandinsky")
+        pipe.save_pretrained(tmp_path / name_of)
+    backend = open_backend(tmp_path / name)
     mine = backend.render_pixels(["a cute cat"], seeds=[7], steps=2, size=64)
 
     def random():
@@ -256,20 +258,20 @@ def test_a_kandinsky_decoder_finds_the_prior_beside_it(tmp_path, version, monkey
         **options,
     ).images
     assert torch.allclose(mine, (expected * 0.5 + 0.5).clamp(0, 1), atol=1e-3)
-    sizes = type(backend).weight_bytes(tmp_path / "kandinsky", decoder.__class__.__name__, None)
-    assert sizes == loading.weight_bytes(tmp_path / "kandinsky") | {
-        f"prior_{name}": size for name, size in loading.weight_bytes(tmp_path / "kandinsky-prior").items()
+    sizes = type(backend).weight_bytes(tmp_path / name, decoder.__class__.__name__, None)
+    assert sizes == loading.weight_bytes(tmp_path / name) | {
+        f"prior_{each}": size for each, size in loading.weight_bytes(tmp_path / beside).items()
     }
     assert sizes.keys() >= {"unet", "movq", "prior_prior", "prior_text_encoder", "prior_image_encoder"}
-    assert _run(["doctor", str(tmp_path / "kandinsky"), "--json"], monkeypatch) == 0
+    assert _run(["doctor", str(tmp_path / name), "--json"], monkeypatch) == 0
     said = json.loads(capsys.readouterr().out)
     assert {name: part["bytes"] for name, part in said["parts"].items() if part["bytes"]} == sizes
     monkeypatch.setattr(loading, "free_bytes", lambda device: int(1.2 * sum(sizes.values())) - 1)
     with pytest.raises(DistokError, match=r"takes about .* are free"):
-        open_backend(tmp_path / "kandinsky")
-    shutil.rmtree(tmp_path / "kandinsky-prior")
-    with pytest.raises(DistokError, match=r"is a decoder without its prior; put the prior beside it, in .*kandinsky-prior"):
-        open_backend(tmp_path / "kandinsky")
+        open_backend(tmp_path / name)
+    shutil.rmtree(tmp_path / beside)
+    with pytest.raises(DistokError, match=f"is a decoder without its prior; put the prior beside it, in .*/{beside}"):
+        open_backend(tmp_path / name)
 
 
 @pytest.mark.parametrize("family", ["kandinsky21", "kandinsky22"], indirect=True, scope="module")
@@ -319,6 +321,35 @@ def test_half_precision_files_are_found_by_their_variant(folder, tmp_path):
     for path in copied.glob("*/*model*.safetensors"):
         path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
     assert open_backend(copied).hash == open_backend(folder).hash
+
+
+@pytest.mark.parametrize("family", ["sd3"], indirect=True, scope="module")
+def test_half_precision_of_some_parts_and_in_shards(folder, tmp_path):
+    """As published: both precisions of the text encoders, T5 in shards, and the transformer in one alone."""
+    from distok.backends import loading
+
+    copied = shutil.copytree(folder, tmp_path / "both")
+    plain = loading.weight_bytes(folder)
+    big = open_backend(folder).pipe.text_encoder_3
+    big.save_pretrained(copied / "text_encoder_3", variant="fp16", max_shard_size="40KB")
+    assert list((copied / "text_encoder_3").glob("model.fp16-00001-of-*.safetensors")), "not in shards"
+    (copied / "vae_1_0").mkdir()
+    shutil.copy(next((folder / "vae").glob("*.safetensors")), copied / "vae_1_0" / "diffusion_pytorch_model.safetensors")
+    shutil.copy(next((folder / "vae").glob("*.safetensors")), copied / "vae" / "diffusion_pytorch_model.non_ema.safetensors")
+    assert loading.weight_bytes(copied) == plain, "nothing is counted twice"
+    (copied / "text_encoder_3" / "model.safetensors").unlink()
+    assert open_backend(copied).hash == open_backend(folder).hash
+
+
+@pytest.mark.parametrize("family", ["sd1", "flux"], indirect=True, scope="module")
+def test_a_checkpoint_in_half_precision_is_opened_in_single(folder, tmp_path):
+    """Left to itself each library takes another type, and parts of two types do not work together."""
+    half = open_backend(folder, dtype=torch.bfloat16)
+    half.pipe.save_pretrained(tmp_path / "half")
+    backend = open_backend(tmp_path / "half")
+    parts = [part for part in backend.pipe.components.values() if isinstance(part, torch.nn.Module)]
+    assert {weight.dtype for part in parts for weight in part.parameters()} == {torch.float32}
+    assert torch.isfinite(backend.render_pixels(["a cat"], seeds=[1], steps=1, size=32)).all()
 
 
 @pytest.mark.parametrize("family", ["flux"], indirect=True, scope="module")

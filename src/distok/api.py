@@ -360,7 +360,7 @@ def open(
         labeler: a labeler's folder. With a backend of your own, None means that nothing is measured.
         device: where the pipeline and the labeler run, "cpu" or "cuda".
         names: the known classes; by default those stored with the model.
-        dtype: the pipeline's weights as "float32", "bfloat16" or "float16"; "auto" leaves them as they are stored.
+        dtype: the pipeline's weights as "float32", "bfloat16" or "float16"; "auto" is float32.
         offload: what does not fit a GPU: "fast", "balanced", "low" or "auto", see
             :func:`distok.backends.loading.choose_offload`.
 
@@ -378,6 +378,12 @@ def open(
     opened = open_backend(folder, device, as_dtype(dtype), offload)
     trained_for = loaded.provenance.get("backend", opened.hash)
     if loaded.settings.token_dim != opened.token_dim or trained_for != opened.hash:
+        kind = loaded.provenance.get("dtype", opened.dtype)
+        if kind != opened.dtype and loaded.settings.token_dim == opened.token_dim:
+            raise DistokError(
+                f"{model_path} was trained for a pipeline in {kind}, and in {opened.dtype} its text encoder has other weights; "
+                f"open it with --dtype {kind}"
+            )
         raise DistokError(
             f"{model_path} was trained for another text encoder (width {loaded.settings.token_dim}, {trained_for}) than that of "
             f"{folder} (width {opened.token_dim}, {opened.hash}); train one with 'distok train --backend {folder}'"

@@ -102,7 +102,7 @@ def check_device(device: str) -> None:
 
 
 def as_dtype(name: str) -> Any:
-    """The torch type of a name; None for "auto", which leaves weights as they are stored.
+    """The torch type of a name; None for "auto", which leaves it to what is opened: float32.
 
     Raises:
         DistokError: another name.

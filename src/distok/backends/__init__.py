@@ -22,12 +22,15 @@ def open_backend(
 
     Args:
         device: "cpu" or "cuda".
-        dtype: the weights' type; as stored if None.
+        dtype: the weights' type; single precision if None, however they are stored: libraries would load each part as they see
+            fit, and parts of several types do not work together.
         offload: "auto", "fast", "balanced" or "low"; see :func:`distok.backends.loading.choose_offload`.
 
     Raises:
         DistokError: not a pipeline, a family that is not supported, a missing or corrupt part, or too little memory.
     """
+    import torch
+
     from distok.backends import loading
     from distok.backends.offload import place
 
@@ -35,7 +38,7 @@ def open_backend(
     family = pretrained.read_json(folder / "model_index.json").get("_class_name")
     if family not in FAMILIES and family not in DECODERS:
         raise DistokError(f"{folder} is a {family}, which is not supported; supported families: {', '.join(FAMILIES)}")
-    cls = family_class(family)
+    cls, dtype = family_class(family), dtype or torch.float32
     loading.check_parts(folder)
     mode = loading.choose_offload(folder, cls.weight_bytes(folder, family, dtype), device, dtype, offload)
     pipe = cls.load(folder, family, dtype)

@@ -98,6 +98,11 @@ class Backend(ABC):
 
     @property
     @abstractmethod
+    def dtype(self) -> str:
+        """The type of the text encoders' weights, such as "float32": another one makes another :attr:`hash`."""
+
+    @property
+    @abstractmethod
     def pipeline_hash(self) -> str:
         """A short hash of the whole pipeline: pictures of one hash are the same pictures."""
 

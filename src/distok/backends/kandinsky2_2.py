@@ -4,6 +4,7 @@ Shapes: b prompts, e embedding width.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,16 +126,28 @@ class KandinskyV22Backend(DiffusersBackend):
 def find_prior(folder: Path) -> Path:
     """The prior of a decoder's folder: ``NAME-prior`` beside it, or the cached hub id of that name.
 
+    NAME is that of the decoder, without the ``-decoder`` that published ones of 2.2 end with.
+
     Raises:
         DistokError: there is none.
     """
     from distok.pretrained import local_folder
 
-    beside = folder.with_name(folder.name + "-prior")
-    if beside.is_dir():
-        return beside
+    beside = [folder.with_name(name) for name in _prior_names(folder.name)]
+    for path in beside:
+        if path.is_dir():
+            return path
     # In the hub's cache a folder is models--ORG--NAME/snapshots/REVISION.
     repository = folder.parents[1].name if len(folder.parents) > 1 else ""
     if folder.parent.name == "snapshots" and repository.startswith("models--"):
-        return local_folder(repository.removeprefix("models--").replace("--", "/") + "-prior", "model_index.json", "prior")
-    raise DistokError(f"{folder} is a decoder without its prior; put the prior beside it, in {beside}")
+        *others, name = _prior_names(repository.removeprefix("models--").replace("--", "/"))
+        for other in others:
+            with suppress(DistokError):
+                return local_folder(other, "model_index.json", "prior")
+        return local_folder(name, "model_index.json", "prior")
+    raise DistokError(f"{folder} is a decoder without its prior; put the prior beside it, in {beside[-1]}")
+
+
+def _prior_names(decoder: str) -> list[str]:
+    """The usual one last."""
+    return list(dict.fromkeys((f"{decoder}-prior", decoder.removesuffix("-decoder") + "-prior")))

@@ -1,6 +1,7 @@
 """From a checkpoint's folder to a pipeline: check its parts, see whether it fits, load it without a network."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -57,7 +58,7 @@ def weight_bytes(folder: Path, dtype: torch.dtype | None = None, only: str | Non
     from safetensors import safe_open
 
     sizes: dict[str, int] = {}
-    for part in sorted(path for path in folder.iterdir() if path.is_dir() and only in (None, path.name)):
+    for part in sorted(path for path in _named(folder) if path.is_dir() and only in (None, path.name)):
         for file in _chosen(sorted(part.glob("*model*.safetensors"))):
             with safe_open(file, framework="pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - not a mapping
@@ -202,10 +203,21 @@ def check_vocabulary(folder: Path, tokenizer: Any, encoder: Any) -> None:
 
 def _chosen(files: list[Path]) -> list[Path]:
     """Of several precisions of the same weights, those that are loaded."""
-    plain = [file for file in files if ".fp16." not in file.name]
+    plain = [file for file in files if not _HALF.search(file.name) and ".non_ema." not in file.name]
     return plain or files
 
 
+_HALF = re.compile(r"\.fp16[.-]")  # model.fp16.safetensors, or a shard: model.fp16-00001-of-00002.safetensors
+
+
+def _named(folder: Path) -> list[Path]:
+    """The parts of a pipeline: repositories hold other folders too, such as a second decoder."""
+    index = folder / "model_index.json"
+    parts = pretrained.read_json(index) if index.is_file() else {}
+    return [path for path in folder.iterdir() if not parts or isinstance(parts.get(path.name), list)]
+
+
 def _only_variants(folder: Path) -> bool:
-    files = list(folder.glob("*/*model*.safetensors"))
-    return bool(files) and all(".fp16." in file.name for file in files)
+    """Whether a part has half precision alone. The library then takes that for each part that has it."""
+    parts = [list(part.glob("*model*.safetensors")) for part in _named(folder) if part.is_dir()]
+    return any(files and all(_HALF.search(file.name) for file in files) for files in parts)

@@ -4,6 +4,7 @@ Shapes: b prompts, n creative tokens, d token width, e feature width.
 """
 
 import hashlib
+import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,9 @@ from distok.backends.encoder import TextEncoder, update
 from distok.backends.loading import load_pipeline, weight_bytes
 from distok.errors import DistokError
 
-BATCH = 16  # pictures denoised together; bounds memory and changes no picture
+LOG = logging.getLogger(__name__)
+BATCH = 16  # small pictures denoised together; bounds memory and changes no picture
+PIXELS = 16 * 256**2  # of a batch: decoding takes some kilobytes for each, 17 GB a tensor for 16 pictures of 1024 x 1024
 
 
 class DiffusersBackend(Backend):
@@ -72,6 +75,11 @@ class DiffusersBackend(Backend):
         for encoder in self.encoders.values():
             update(digest, encoder.module)
         return digest.hexdigest()
+
+    @property
+    def dtype(self) -> str:
+        """The type of the text encoders' weights."""
+        return str(next(iter(self.encoders.values())).table.weight.dtype).removeprefix("torch.")
 
     @cached_property
     def pipeline_hash(self) -> str:
@@ -136,8 +144,9 @@ class DiffusersBackend(Backend):
             pipe = self.renderer()
             pictures = []
             try:
-                for start in range(0, count, BATCH):
-                    part = slice(start, start + BATCH)
+                together = max(1, min(BATCH, PIXELS // how.size**2))
+                for start in range(0, count, together):
+                    part = slice(start, start + together)
                     batch = self.condition(prompts[part], tokens) if condition is None else _rows(condition, part)
                     progress = counter(callback, start, len(seeds[part]), count, how.steps)
                     pictures.append(self._denoise(pipe, batch, seeds[part], how, negative_prompt, progress).float())
@@ -199,13 +208,13 @@ class DiffusersBackend(Backend):
 
     def _typed(self, condition: Condition, prefix: str = "") -> Condition:
         """A condition in the type of the pipeline's weights, its names under a prefix."""
-        dtype = next(iter(self.encoders.values())).table.weight.dtype
+        dtype = getattr(torch, self.dtype)
         return {f"{prefix}{key}": value.to(dtype) for key, value in condition.items()}
 
     @staticmethod
     def _call(pipe: Any, seeds: Sequence[int], how: RenderDefaults, *prompts: Any, **options: Any) -> Tensor:
         """Run the pipeline with what every family takes."""
-        return pipe(
+        made = pipe(
             *prompts,
             **options,
             generator=generators(seeds),
@@ -213,7 +222,11 @@ class DiffusersBackend(Backend):
             height=how.size,
             width=how.size,
             output_type="pt",
-        ).images
+        )
+        hidden = [seed for seed, flag in zip(seeds, getattr(made, "nsfw_content_detected", None) or (), strict=False) if flag]
+        if hidden:
+            LOG.warning("the checkpoint's safety checker blackened the pictures of seeds %s", ", ".join(map(str, hidden)))
+        return made.images
 
 
 def _rows(condition: Condition, part: slice) -> Condition:

@@ -12,7 +12,7 @@ Labeler = Annotated[
     typer.Option("--labeler", help="Folder or cached id of the model that reads pictures back; several by commas are averaged."),
 ]
 Device = Annotated[str, typer.Option("--device", help="Where to compute: cpu or cuda.")]
-Dtype = Annotated[str, typer.Option("--dtype", help="Weights as auto (as stored), float32, bfloat16 or float16.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="Weights as float32 (which auto is), bfloat16 or float16.")]
 Offload = Annotated[
     str, typer.Option("--offload", help="On a GPU: fast (all there), balanced (a part at a time), low (a layer), or auto.")
 ]

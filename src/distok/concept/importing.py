@@ -104,7 +104,10 @@ def _unpickled(path: Path) -> _File:
         raise DistokError(f"{path} is damaged or holds more than tensors ({reason}); get it as .safetensors") from None
     if isinstance(held, Mapping) and "string_to_param" in held:
         name = held.get("name")
-        values = list(getattr(held["string_to_param"], "values", list)())
+        told = held["string_to_param"]
+        # A ParameterDict that torch 1.11 or older pickled has no keys of its own: its values lie one deeper.
+        told = vars(told).get("_parameters") or told if hasattr(told, "__dict__") else told
+        values = list(told.values()) if hasattr(told, "values") else []
         if len(values) != 1:
             raise DistokError(f"{path} holds {len(values)} tokens, but a concept is one; import a file of one token")
         return _File(path, {"emb_params": values[0]}, name=name if isinstance(name, str) else None)

@@ -96,6 +96,8 @@ def read_back(
     In two phases: where the pipeline takes turns on its device (offload other than "fast"), the labeler waits in main memory
     while pictures are rendered, and rendering has left the device before it comes back to read. Then the device holds the
     text encoders and the larger of the two, not their sum.
+
+    A picture that is black, as safety checkers leave them, has no reading: its token's is no number, and nothing learns from it.
     """
     if not len(tokens):
         return torch.zeros(0, len(names))
@@ -110,6 +112,7 @@ def read_back(
             size=size,
         )
     readings = labeler.probabilities(pictures, names).float().cpu()
+    readings[[not any(high for _, high in picture.getextrema()) for picture in pictures]] = torch.nan
     sums = torch.zeros(len(tokens), len(names)).index_add_(0, torch.tensor(owners), readings)
     return sums / torch.tensor([len(row) for row in picture_seeds])[:, None]
 

@@ -287,7 +287,7 @@ class Trainer:
     def provenance(self) -> dict[str, str]:
         """Where the model comes from, as the strings its file carries."""
         record = {name: value if isinstance(value, str) else json.dumps(value) for name, value in self.record().items()}
-        return {**record, "family": self.backend.family, "thresholds": self.thresholds}
+        return {**record, "family": self.backend.family, "thresholds": self.thresholds, "dtype": self.backend.dtype}
 
     def _build_model(self, tokens: Float[Tensor, "k d"]) -> DisTok:
         s = self.settings
