@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-pytest.importorskip("skia")
+pytest.importorskip("skia", exc_type=ImportError)
 
 from distok.errors import DistokError
 from distok.menagerie import draw as draw_picture
@@ -24,6 +25,7 @@ from distok.menagerie.language import make_tokenizer
 from distok.menagerie.looks import ACCESSORIES, SCENES
 from distok.menagerie.species import NAMES, ZONES, all_species
 from distok.menagerie.splits import splits
+from distok.menagerie.stage_labeler import named_in
 from distok.menagerie.styles import STYLES
 from distok.seeds import rng
 
@@ -178,8 +180,13 @@ def test_unknown_names_are_refused_with_what_is_known():
         recipe({"piq": 1.0}, 0)
     with pytest.raises(DistokError, match="unknown style 'oil'; the artist knows photo, watercolor"):
         recipe({"pig": 1.0}, 0, style="oil")
-    with pytest.raises(DistokError, match="multiples of 32, not 100"):
+    with pytest.raises(DistokError, match="multiples of 32 up to 4096, not 100"):
         draw_picture({"pig": 1.0}, size=100)
+    with pytest.raises(DistokError, match="multiples of 32 up to 4096, not 65536; try 4096"):
+        draw_picture({"pig": 1.0}, size=65536)
+    for weights in ({}, {"pig": 0.0}, {"pig": -1.0, "owl": 2.0}, {"pig": float("nan")}):
+        with pytest.raises(DistokError):
+            draw_picture(weights)
     with pytest.raises(DistokError, match="one accessory, not 2"):
         draw_picture({"pig": 1.0}, accessories=("red hat", "glasses"))
 
@@ -201,12 +208,41 @@ def test_a_persons_folder_is_a_source(tmp_path):
     assert captioned_folder.names == (), "captions need not name the folders"
     (tmp_path / "pig" / "0.png").write_bytes(b"no picture")
     with pytest.raises(DistokError, match="not a readable picture"):
-        Folder(tmp_path).item(0)
+        Folder(tmp_path)
+    draw_picture({"pig": 1.0}, 0, size=96).save(tmp_path / "pig" / "0.png")
+    (tmp_path / "pig" / "0.txt").write_bytes("un cochon doré".encode("latin-1"))
+    with pytest.raises(DistokError, match=r"0.txt cannot be read \(not UTF-8\); write captions as UTF-8 text"):
+        Folder(tmp_path)
+    for line in ("[1]", '{"file_name": 3, "text": "a"}', '{"file_name": "a.png", "text": null}', '{"text": "a"}', "{"):
+        (tmp_path / "metadata.jsonl").write_text(line)
+        with pytest.raises(DistokError, match=r"metadata\.jsonl needs lines like"):
+            Folder(tmp_path)
     with pytest.raises(DistokError, match="is not a folder"):
         Folder(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DistokError, match="holds no pictures"):
         Folder(tmp_path / "empty")
+
+
+def test_a_persons_picture_is_seen_as_a_person_sees_it(tmp_path):
+    (tmp_path / "cut").mkdir()
+    clear = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    clear.save(tmp_path / "cut" / "clear.png")
+    assert (Folder(tmp_path, size=64).item(0)[0] == 255).all(), "what is transparent has no colour"
+    photo = Image.new("RGB", (64, 64), "black")
+    photo.paste("white", (0, 0, 64, 32))
+    turned = Image.Exif()
+    turned[0x0112] = 3  # the camera was upside down
+    photo.save(tmp_path / "cut" / "clear.png", exif=turned)
+    rows = Folder(tmp_path, size=64).item(0)[0].mean((1, 2))
+    assert (rows[0], rows[-1]) == (0, 255)
+
+
+def test_a_name_inside_another_is_not_said():
+    names = ("panda", "red panda", "owl")
+    assert named_in("a photo of a red panda", names) == ["red panda"]
+    assert named_in("a photo of a panda", names) == ["panda"]
+    assert named_in("a photo of a panda owl", names) == ["panda", "owl"]
 
 
 def test_every_word_of_the_captions_is_one_id():

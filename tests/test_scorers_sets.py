@@ -316,7 +316,7 @@ MIXES = ({"pig": 0.55, "sheep": 0.25, "snake": 0.2}, {"pig": 0.5, "owl": 0.5}, {
 @pytest.fixture(scope="module")
 def drawn():
     """Recipes of the artist's, two of each mix, and their pictures."""
-    pytest.importorskip("skia")
+    pytest.importorskip("skia", exc_type=ImportError)
     from distok.menagerie.artist import draw, recipe
 
     recipes = [recipe(mix, seed) for mix in MIXES for seed in (3, 4)]
@@ -337,7 +337,7 @@ class TestPartsOfTheArtist:
 
     @pytest.mark.parametrize("seed", range(20))
     def test_every_allotment_of_the_artists_is_faithful(self, seed):
-        pytest.importorskip("skia")
+        pytest.importorskip("skia", exc_type=ImportError)
         from distok.menagerie.artist import recipe
 
         # Equal remainders: the artist draws lots, and each lot counts as faithful.

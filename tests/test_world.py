@@ -6,16 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-pytest.importorskip("skia")
+pytest.importorskip("skia", exc_type=ImportError)
 
 from distok.errors import DistokError
 from distok.files import read_tensors
 from distok.menagerie.evaluator import Evaluator, EvaluatorSettings
 from distok.menagerie.stage import Runner, Schedule, native_bf16
 from distok.menagerie.stage_evaluator import EvaluatorStage, augment, spoil, unseen
-from distok.menagerie.world import Recipe, World, train_world
+from distok.menagerie.world import STAGES, Recipe, World, train_world
 from distok.seeds import generator, rng
 from tests import tiny
 
@@ -190,6 +191,14 @@ def test_stages_that_are_not_chosen_are_taken_over_as_they_are(world, tmp_path):
     assert set(calls) == {"bank", "denoiser"}
 
 
+def test_what_was_trained_in_an_earlier_call_is_not_taken_over(world, tmp_path):
+    train_world(tmp_path, ["labeler"], recipe=TINY, start=world[0])
+    train_world(tmp_path, ["assemble"], recipe=TINY, start=world[0])
+    trained = read_tensors(tmp_path / "state" / "labeler.state.safetensors")[0]["model.visual_projection.weight"]
+    made = read_tensors(next((tmp_path / "labeler").glob("*model*.safetensors")))[0]["visual_projection.weight"]
+    assert torch.equal(made, trained.half())
+
+
 def test_a_new_labeler_needs_no_encoded_pictures(world, tmp_path):
     train_world(tmp_path, ["labeler", "assemble"], recipe=TINY, start=world[0])
     for part in ("unet", "vae", "text_encoder"):
@@ -217,6 +226,43 @@ def test_a_stage_stops_after_its_minutes(tmp_path):
     assert int(read_tensors(tmp_path / "state" / "vae.state.safetensors")[1]["step"]) == 1
     with pytest.raises(DistokError, match="cannot train for 0 minutes; give a number above 0"):
         train_world(tmp_path, minutes=0)
+
+
+def test_a_stage_that_others_need_is_trained_once(tmp_path):
+    """Each for its minutes: a later stage that asks for the VAE gets the one whose latents the bank holds."""
+    long = replace(SHORT, steps=1000)
+    recipe = replace(TINY, vae=long, text=long, labeler=long, denoiser=replace(long, ema=0.9))
+    chosen = [stage for stage in STAGES if stage != "evaluator"]
+    train_world(tmp_path, chosen, recipe=recipe, minutes=1e-6)
+    for stage in ("vae", "text", "labeler", "denoiser"):
+        assert read_tensors(tmp_path / "state" / f"{stage}.state.safetensors")[1]["step"] == "1", stage
+    shard = (tmp_path / "bank" / "0000.npz").read_bytes()
+    train_world(tmp_path, ["bank"], recipe=recipe, minutes=1e-6)  # the VAE takes a further step, and the bank is of that one
+    assert (tmp_path / "bank" / "0000.npz").read_bytes() != shard
+    assert [path.name for path in sorted((tmp_path / "bank").glob("*.npz"))] == ["0000.npz", "0001.npz"]
+
+
+def test_a_folder_of_another_worlds_training_is_refused(tmp_path):
+    for art, names in (("a", ("cat", "dog")), ("b", ("owl", "pig"))):
+        for seed, name in enumerate(names):
+            (tmp_path / art / name).mkdir(parents=True)
+            Image.new("RGB", (128, 128), (90 * seed, 50, 20)).save(tmp_path / art / name / "0.png")
+    train_world(tmp_path / "out", ["vae"], pictures=tmp_path / "a", recipe=TINY)
+    train_world(tmp_path / "out", ["vae"], pictures=tmp_path / "a", recipe=TINY)
+    with pytest.raises(DistokError, match=r"holds the training of a world with other pictures and names; give another folder"):
+        train_world(tmp_path / "out", ["vae"], pictures=tmp_path / "b", recipe=TINY)
+    Image.new("RGB", (128, 128)).save(tmp_path / "a" / "cat" / "1.png")
+    with pytest.raises(DistokError, match=r"a world with other pictures; give"):
+        train_world(tmp_path / "out", ["vae"], pictures=tmp_path / "a", recipe=TINY)
+
+
+def test_a_picture_that_breaks_off_is_told_in_one_line(tmp_path):
+    (tmp_path / "art" / "cat").mkdir(parents=True)
+    path = tmp_path / "art" / "cat" / "0.png"
+    Image.effect_noise((128, 128), 50).save(path)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(DistokError, match=r"^\S*0.png is not a picture that can be read \(.*\); give a PNG or JPEG$"):
+        train_world(tmp_path / "out", ["vae"], pictures=tmp_path / "art", recipe=TINY)
 
 
 def test_the_evaluator_reads_what_it_has_learnt(tmp_path):
@@ -255,7 +301,7 @@ def test_spoilt_pictures_are_changed_and_augmented_ones_stay_pictures():
 def test_stages_of_a_world_can_be_stopped_and_go_on(tmp_path):
     short = World(tmp_path, TINY, seconds=1e-9)
     short.vae()
-    assert Runner(stage=Line(), schedule=SHORT, folder=tmp_path / "state", workers=0).step == 0
+    assert read_tensors(tmp_path / "state" / "vae.state.safetensors")[1]["step"] == "1"
     finished = []
     World(tmp_path, TINY, callback=lambda stage, done, total: finished.append(done)).vae()
     assert finished == [2]

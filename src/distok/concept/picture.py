@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
 from distok.concept.concept import Concept
 from distok.errors import DistokError
@@ -97,12 +97,12 @@ def write_picture(path: str | Path, picture: Image.Image, recipe: Recipe | None 
 
 
 def load_picture(path: str | Path) -> Image.Image:
-    """Read a picture as RGB, transparency laid on white.
+    """Read a picture as RGB, transparency laid on white, a photo turned as its camera says.
 
     Raises:
         DistokError: the file is missing, not a picture, broken, or too large to be one.
     """
-    picture = _open(path)
+    picture = ImageOps.exif_transpose(_open(path))
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

@@ -10,6 +10,8 @@ _NUMBER = r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _ASSIGNED = re.compile(r"(?P<name>[^=:]*)[=:](?P<weight>.*)", re.DOTALL)
 _NUMBER_FIRST = re.compile(rf"(?P<weight>(?:{_NUMBER})\s*%?)(?:\s+|(?<=%))(?P<name>\D.*)", re.DOTALL)
 _NUMBER_LAST = re.compile(rf"(?P<name>.*\S)\s+(?P<weight>(?:{_NUMBER})\s*%?)", re.DOTALL)
+_PERCENT_FIRST = re.compile(rf"\s*(?:{_NUMBER})\s*%")
+_ORDINAL = re.compile(r"\d+[.)]\s+\D.*", re.DOTALL)
 _BARE_NUMBER = re.compile(rf"(?:{_NUMBER})\s*%?")
 
 
@@ -28,7 +30,21 @@ def parse_parts(parts: list[str]) -> list[tuple[str, float]]:
     bare = [name for name, weight in pairs if weight is None]
     if bare and len(bare) < len(pairs):
         raise DistokError(f"class '{shorten(bare[0])}' has no weight; give every class one, or none to any: {EXAMPLE}")
+    _check_units(parts, pairs)
     return [(name, 1.0 if weight is None else weight) for name, weight in pairs]
+
+
+def _check_units(parts: list[str], pairs: list[tuple[str, float | None]]) -> None:
+    """Some in per cent and others as parts of a whole would be a hundred times as heavy."""
+    with_sign = [part.rstrip().endswith("%") or bool(_PERCENT_FIRST.match(part)) for part in parts]
+    without = [
+        (name, weight)
+        for (name, weight), sign in zip(pairs, with_sign, strict=True)
+        if not sign and weight is not None and abs(weight) > 1
+    ]
+    if any(with_sign) and without:
+        name, weight = without[0]
+        raise DistokError(f"the weight of '{shorten(name)}' is {weight:g}, and others are in per cent; write '{weight:g}%'")
 
 
 def shorten(text: str, limit: int = 40) -> str:
@@ -40,6 +56,10 @@ def shorten(text: str, limit: int = 40) -> str:
 def _parse_part(part: str) -> tuple[str, float | None]:
     if _BARE_NUMBER.fullmatch(part):
         raise DistokError(f"'{shorten(part)}' is a number without a class; write decimals with a point, like {EXAMPLE}")
+    if _ORDINAL.fullmatch(part) and "=" not in part:
+        raise DistokError(
+            f"'{shorten(part)}' looks like a line of a numbered list; leave the numbers out, or give weights: {EXAMPLE}"
+        )
     match = _ASSIGNED.fullmatch(part) or _NUMBER_FIRST.fullmatch(part) or _NUMBER_LAST.fullmatch(part)
     if match is None:
         return part, None

@@ -5,6 +5,7 @@ Shapes: k classes, d token width.
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from torch import Tensor
 from distok import seeds
 from distok.backends.prompts import PROMPT
 from distok.distribution import Distribution, sample_prior
+from distok.errors import DistokError
 from distok.evaluation.pictures import Darkroom, Shot
 from distok.evaluation.readings import Rulers
 
@@ -75,9 +77,12 @@ class Bench:
     @cached_property
     def has_artist(self) -> bool:
         """Whether the artist can draw all of these classes here."""
-        from importlib.util import find_spec
+        from distok.menagerie import need_artist
 
-        return self.of_menagerie and find_spec("skia") is not None
+        with suppress(DistokError):
+            need_artist()
+            return self.of_menagerie
+        return False
 
     @cached_property
     def cases(self) -> list[Case]:

@@ -76,6 +76,7 @@ class Source(Protocol):
 
     names: tuple[str, ...]
     words: tuple[str, ...]
+    identity: str  # another for other pictures
 
     def item(self, index: int) -> tuple[np.ndarray, str]:
         """Picture uint8 [size, size, 3] and caption number ``index``; any index from 0 is valid."""
@@ -89,7 +90,7 @@ class Source(Protocol):
 class Drawn:
     """The artist's captioned corpus of the training split, without end."""
 
-    names, words = NAMES, WORDS
+    names, words, identity = NAMES, WORDS, "the artist's"
 
     def __init__(self, seed: int, size: int = 128) -> None:
         self.seed, self.size = seed, size

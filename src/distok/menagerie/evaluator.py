@@ -169,7 +169,7 @@ class Evaluator(nn.Module):
         device = next(self.parameters()).device
         x = torch.from_numpy(np.ascontiguousarray(stack)).to(device).permute(0, 3, 1, 2).float() / 255
         side = self.settings.side
-        return x if x.shape[-1] == side else F.interpolate(x, (side, side), mode="area")
+        return x if x.shape[-2:] == (side, side) else F.interpolate(x, (side, side), mode="area")
 
     def save(self, path: str | Path) -> None:
         """Write weights and settings to one safetensors file, in half precision."""

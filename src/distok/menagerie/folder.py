@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from distok.concept import digest, load_picture
 from distok.errors import DistokError
 from distok.menagerie.captions import article
 from distok.seeds import rng as seeded
@@ -18,10 +19,11 @@ class Folder:
     """Pictures under ``root``, squared and scaled to ``size``.
 
     Captions come from ``metadata.jsonl`` (``file_name`` and ``text``, as in the datasets library), else from a ``.txt``
-    beside each picture, else from the folder's name: "a photo of a <folder>".
+    beside each picture, else from the folder's name: "a photo of a <folder>". Transparency is laid on white, and a photo is
+    turned as its camera says.
 
     Raises:
-        DistokError: there is no picture, or one cannot be read.
+        DistokError: there is no picture, or one (or its caption) cannot be read.
     """
 
     def __init__(self, root: str | Path, size: int = 128, seed: int = 606) -> None:
@@ -34,6 +36,10 @@ class Folder:
         self.items = captioned or self._classes()
         if not self.items:
             raise DistokError(f"{root} holds no pictures ({', '.join(sorted(_SUFFIXES))}); put them in one folder a class")
+        for path, _ in self.items:
+            _check(path)
+        told = sorted((str(path.relative_to(self.root)), path.stat().st_size, text) for path, text in self.items)
+        self.identity = digest(json.dumps(told))
         self.words = tuple(
             dict.fromkeys(word for _, text in self.items for word in re.findall(r"[a-z]+", f"{text.lower()} a an the of photo"))
         )
@@ -43,11 +49,13 @@ class Folder:
         table = self.root / "metadata.jsonl"
         if table.exists():
             try:
-                rows = [json.loads(line) for line in table.read_text().splitlines() if line.strip()]
-                return [(self.root / row["file_name"], str(row["text"])) for row in rows]
-            except (json.JSONDecodeError, KeyError) as error:
+                rows = [json.loads(line) for line in _text(table).splitlines() if line.strip()]
+                if not all(isinstance(row[key], str) for row in rows for key in ("file_name", "text")):
+                    raise TypeError("not two texts")
+                return [(self.root / row["file_name"], row["text"]) for row in rows]
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
                 raise DistokError(f"{table} needs lines like {{'file_name': 'a.png', 'text': 'a cat'}} ({error!r})") from None
-        return [(p, p.with_suffix(".txt").read_text().strip()) for p in self._pictures() if p.with_suffix(".txt").exists()]
+        return [(p, _text(p.with_suffix(".txt")).strip()) for p in self._pictures() if p.with_suffix(".txt").exists()]
 
     def _classes(self) -> list[tuple[Path, str]]:
         named = [(path, _name(path)) for path in self._pictures() if path.parent != self.root]
@@ -59,12 +67,7 @@ class Folder:
     def item(self, index: int) -> tuple[np.ndarray, str]:
         """Picture and caption number ``index``; every round through the folder has its own order."""
         path, text = self._entry(index)
-        try:
-            with Image.open(path) as picture:
-                square = ImageOps.fit(picture.convert("RGB"), (self.size, self.size), Image.Resampling.LANCZOS)
-        except (UnidentifiedImageError, OSError) as error:
-            raise DistokError(f"{path} is not a readable picture ({error}); remove it or replace it") from None
-        return np.asarray(square), text
+        return np.asarray(ImageOps.fit(load_picture(path), (self.size, self.size), Image.Resampling.LANCZOS)), text
 
     def caption(self, index: int) -> str:
         """The caption of item ``index`` without its picture."""
@@ -73,6 +76,22 @@ class Folder:
     def _entry(self, index: int) -> tuple[Path, str]:
         round_, place = divmod(index, len(self.items))
         return self.items[int(seeded(self.seed, "order", round_).permutation(len(self.items))[place])]
+
+
+def _check(path: Path) -> None:
+    """That a picture begins like one; what its end holds is seen when it is read."""
+    try:
+        Image.open(path).close()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DistokError(f"{path} is not a readable picture ({error}); remove it or replace it") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise DistokError(f"{path} cannot be read ({reason}); write captions as UTF-8 text") from None
 
 
 def _name(path: Path) -> str:

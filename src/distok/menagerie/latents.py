@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 from distok.errors import DistokError
 from distok.files import write_bytes
 from distok.menagerie.corpus import Drawn, Source
-from distok.menagerie.stage import native_bf16
+from distok.menagerie.stage import native_bf16, plainly
 
 
 class _Chunks(Dataset):
@@ -45,7 +45,8 @@ def build_bank(
     order = [number * (shard // chunk) + k for number in missing for k in range(shard // chunk)]
     loader = iter(DataLoader(data, batch_size=None, sampler=order, num_workers=1, prefetch_factor=4))
     for done, number in enumerate(missing):
-        latents, ids = zip(*(_encode(vae, *next(loader)) for _ in range(shard // chunk)), strict=True)
+        with plainly():
+            latents, ids = zip(*(_encode(vae, *next(loader)) for _ in range(shard // chunk)), strict=True)
         _write_shard(folder / f"{number:04d}.npz", np.concatenate(latents), np.concatenate(ids))
         if callback:
             callback(shards - len(missing) + done + 1, shards)

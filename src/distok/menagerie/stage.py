@@ -6,6 +6,7 @@ A stage's randomness derives from (seed, step), its batches are drawn by worker 
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,6 +87,15 @@ class _Steps(Dataset):
         return self.stage.batch(step)
 
 
+@contextmanager
+def plainly() -> Iterator[None]:
+    """An error of ours in a process that loads pictures, in its own words: torch hands on its whole traceback as the message."""
+    try:
+        yield
+    except DistokError as error:
+        raise DistokError(str(error).strip().splitlines()[-1].removeprefix("distok.errors.DistokError: ")) from None
+
+
 @dataclass
 class Runner:
     """Trains one stage in ``folder``; :meth:`run` returns the model with its averaged (or last) weights loaded.
@@ -151,8 +161,9 @@ class Runner:
         extra: dict[str, Any] = {"prefetch_factor": 4} if self.workers else {}
         data = _Steps(self.stage, self.schedule.steps)
         loader = DataLoader(data, batch_size=None, sampler=order, num_workers=self.workers, **extra)
-        for step, batch in zip(order, loader, strict=True):
-            yield step, {k: torch.as_tensor(v).to(self.device) for k, v in batch.items()}
+        with plainly():
+            for step, batch in zip(order, loader, strict=True):
+                yield step, {k: torch.as_tensor(v).to(self.device) for k, v in batch.items()}
 
     def _track(self, model: nn.Module) -> None:
         if not self.schedule.ema:
@@ -195,4 +206,3 @@ class Runner:
             keys = ("step", "exp_avg", "exp_avg_sq")
             if f"optimiser.step.{name}" in tensors:
                 optimiser.state[parameter] = {key: tensors[f"optimiser.{key}.{name}"].to(parameter.device) for key in keys}
-                optimiser.state[parameter]["step"] = tensors[f"optimiser.step.{name}"]

@@ -6,6 +6,8 @@ sheep, or a classifier that asks for one name at a time could not read two. Trai
 instrument.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,7 +46,7 @@ class LabelerStage:
 
     @torch.no_grad()
     def _features(self, ids: Tensor) -> Tensor:
-        states = self.model.text_model(input_ids=ids).pooler_output
+        states = self.model.text_model(input_ids=ids.to(self.model.device)).pooler_output
         return F.normalize(self.model.text_projection(states).float(), dim=-1)
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
@@ -60,7 +62,7 @@ class LabelerStage:
             picture, text = self.source.item(index)
             index += 1
             row = len(captions)
-            named = [name for name in self.words if f" {name} " in f" {text} "]
+            named = named_in(text, self.words)
             if self.words and not named:
                 continue
             factor = len(picture) // side
@@ -86,6 +88,12 @@ class LabelerStage:
         loss = -(target * (shares + 1e-5).log()).sum(1).mean()
         right = target.gather(1, shares.argmax(1, keepdim=True)).gt(0).float().mean()
         return loss, {"cross_entropy": float(loss.detach()), "named": float(right), "scale": float(scale.detach())}
+
+
+def named_in(text: str, names: Iterable[str]) -> list[str]:
+    """Which of the names a caption says; a panda is not in "a photo of a red panda", where both are names."""
+    said = [name for name in names if f" {name} " in f" {text} "]
+    return [name for name in said if not any(name != other and f" {name} " in f" {other} " for other in said)]
 
 
 def jitter(x: Tensor, random: torch.Generator) -> Tensor:

@@ -7,8 +7,11 @@ pictures the evaluator is left out: it is an instrument for the artist's zones.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,6 +19,7 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from distok.checkpoints import check_device
+from distok.concept import digest_weights
 from distok.errors import DistokError
 from distok.files import read_tensors, write_text
 from distok.menagerie.corpus import Drawn, Source
@@ -29,7 +33,9 @@ from distok.menagerie.stage_evaluator import EvaluatorStage
 from distok.menagerie.stage_labeler import LabelerStage
 from distok.menagerie.stage_text import TextReader, TextStage
 from distok.menagerie.stage_vae import LATENT_CHANNELS, VaeStage, make_vae, measure_scale
-from distok.pretrained import without_bars
+from distok.pretrained import read_json, without_bars
+
+T = TypeVar("T")
 
 STAGES = ("evaluator", "vae", "text", "labeler", "bank", "denoiser", "assemble")
 Progress = Callable[[str, int, int | None], None]
@@ -58,6 +64,18 @@ class Recipe:
     seed: int = 7
 
 
+def _once(stage: Callable[["World"], T]) -> Callable[["World"], T]:
+    """What a stage has made stays for the life of a world: a later stage that needs it shall not train it further."""
+
+    @wraps(stage)
+    def made(world: "World") -> T:
+        if stage.__name__ not in world.made:
+            world.made[stage.__name__] = stage(world)
+        return cast(T, world.made[stage.__name__])
+
+    return made
+
+
 @dataclass
 class World:
     """One training of a world in ``out``; each stage is a method that resumes, or loads what is finished."""
@@ -70,11 +88,33 @@ class World:
     seconds: float | None = None
     start: Path | None = None
     chosen: tuple[str, ...] = STAGES
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def claim(self) -> None:
+        """Say in ``out`` what is trained there, or find that it says so.
+
+        Raises:
+            DistokError: the folder holds the training of another world.
+        """
+        source = self.source(0)
+        told = {
+            "pictures": source.identity, "names": list(source.names), "seed": self.recipe.seed, "batch": self.recipe.batch,
+        }  # fmt: skip
+        path = self.out / "state" / "world.json"
+        found = read_json(path) if path.is_file() else told
+        changed = [name for name in told if found.get(name) != told[name]]
+        if changed:
+            raise DistokError(
+                f"{self.out} holds the training of a world with other {' and '.join(changed)}; give another folder with --out, "
+                f"or delete {self.out / 'state'} and {self.out / 'bank'} to start again"
+            )
+        write_text(path, json.dumps(told, indent=1))
 
     def source(self, seed: int) -> Source:
         """The artist's corpus, or the person's own pictures."""
         return Folder(self.pictures, seed=seed) if self.pictures else Drawn(seed)
 
+    @_once
     def evaluator(self) -> Evaluator:
         """The instrument; refused for a person's own pictures, whose zones nobody knows."""
         torch.manual_seed(self.recipe.seed)
@@ -84,6 +124,7 @@ class World:
         model.save(self.out / "evaluator.safetensors")
         return model
 
+    @_once
     def vae(self) -> nn.Module:
         """The autoencoder with its measured latent scale."""
         source = self.source(202)
@@ -93,6 +134,7 @@ class World:
         model.register_to_config(scaling_factor=measure_scale(model.float(), source))
         return model
 
+    @_once
     def text(self) -> tuple[nn.Module, CLIPTokenizer]:
         """The text encoder, in a dual encoder whose image tower knows nothing yet, and the tokenizer."""
         source, tokenizer = self.source(707), self.tokenizer()
@@ -112,6 +154,7 @@ class World:
             return CLIPTokenizer.from_pretrained(self.start / "pipeline" / "tokenizer")
         return make_tokenizer(tuple(self.source(0).words))
 
+    @_once
     def labeler(self) -> nn.Module:
         """The dual encoder: an image tower trained under the locked text encoder."""
         model, tokenizer = self.text()
@@ -121,9 +164,15 @@ class World:
         """Encode the pictures the denoiser learns from."""
         source = self.source(404)
         report = (lambda done, total: self.callback("bank", done, total)) if self.callback else None
+        vae, folder = self.vae(), self.out / "bank"
+        told, path = digest_weights(vae.state_dict()), folder / "vae.txt"
+        if path.is_file() and path.read_text() != told:  # it has learnt since: its latents mean something else now
+            for shard in folder.glob("[0-9]*.npz"):
+                shard.unlink()
+        write_text(path, told)
         build_bank(
-            self.out / "bank",
-            self.vae(),
+            folder,
+            vae,
             self.tokenizer(),
             self.recipe.pictures,
             source,
@@ -131,6 +180,7 @@ class World:
             self.recipe.shard,
         )
 
+    @_once
     def denoiser(self) -> nn.Module:
         """The U-Net under the frozen text encoder."""
         clip, tokenizer = self.text()
@@ -161,8 +211,9 @@ class World:
             beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing", steps_offset=1
         )
         pipeline = StableDiffusionPipeline(
-            self.vae().half(), text, tokenizer, self.denoiser().half(), scheduler, None, None, requires_safety_checker=False
-        )
+            deepcopy(self.vae()).half(), text, tokenizer, deepcopy(self.denoiser()).half(), scheduler, None, None,
+            requires_safety_checker=False,
+        )  # fmt: skip
         folder = self.out / "pipeline"
         with without_bars():
             pipeline.save_pretrained(folder)
@@ -197,8 +248,12 @@ class World:
         return model
 
     def _taken_over(self, stage: str) -> bool:
-        """Whether a stage's network stays as the world gone on from has it: another text encoder would orphan the rest."""
-        return self.start is not None and stage not in self.chosen
+        """Whether a stage's network stays as the world gone on from has it: another text encoder would orphan the rest.
+
+        One that was trained here in an earlier call is not taken over.
+        """
+        trained = (self.out / "state" / f"{stage}.state.safetensors").exists()
+        return self.start is not None and stage not in self.chosen and not trained
 
     def _run(self, stage, schedule: Schedule, workers: int = 1) -> nn.Module:
         if self._taken_over(stage.name):
@@ -252,6 +307,7 @@ def train_world(
         Path(start) if start else None,
         chosen,
     )
+    world.claim()
     for stage in STAGES:
         if stage in chosen:
             getattr(world, stage)()
