@@ -96,7 +96,7 @@ def test_mixes(refuse, mix, message):
         (["train", "--preset", "huge", "--out", "run"], "there is no training preset 'huge'"),
         (["world", "draw", "pgi"], "unknown class 'pgi'; did you mean 'pig'"),
         (["world", "draw", "pig", "--scene", "mars"], "unknown scene 'mars'; the artist knows meadow"),
-        (["world", "draw", "pig", "--size", 33], "the artist draws sides that are multiples of 32, not 33; try 32"),
+        (["world", "draw", "pig", "--size", 33], "the artist draws sides that are multiples of 32 up to 4096, not 33; try 32"),
         (["world", "train", "--stage", "dreams", "--out", "run"], "there is no stage 'dreams'; choose from"),
         (["evaluate", "nonsense", "--out", "report"], "unknown suite 'nonsense'; choose world, fidelity"),
         (["nonsense"], "No such command 'nonsense'; see 'distok --help'"),

@@ -3,6 +3,7 @@
 import io
 import json
 import warnings
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,9 @@ def load_picture(path: str | Path) -> Image.Image:
     Raises:
         DistokError: the file is missing, not a picture, broken, or too large to be one.
     """
-    picture = ImageOps.exif_transpose(_open(path))
+    picture = _open(path)
+    with suppress(Exception):  # whatever libraries raise on notes that are broken: then it stays as it lies
+        picture = ImageOps.exif_transpose(picture)
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
