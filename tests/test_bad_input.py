@@ -182,6 +182,34 @@ def _listening():
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
+def test_ctrl_c_that_something_swallowed_is_raised_again(tmp_path):
+    """Libraries have places that catch whatever comes, and Ctrl-C may come there."""
+    (tmp_path / "run.py").write_text(
+        "import sys, time\n"
+        "from distok.cli import main\n"
+        "module = sys.modules['distok.cli.main']\n"
+        "module.AGAIN = 0.2\n"
+        "def deaf(**_):\n"
+        "    for _ in range(2):\n"
+        "        try:\n"
+        "            print('ready', flush=True)\n"
+        "            time.sleep(60)\n"
+        "        except BaseException:\n"
+        "            pass\n"
+        "    time.sleep(60)\n"
+        "module.app = deaf\n"
+        "main()\n"
+    )
+    running = subprocess.Popen(
+        [sys.executable, tmp_path / "run.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_listening
+    )
+    assert running.stdout.readline() == "ready\n"
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=30)
+    assert (running.returncode, out) == (130, "ready\n"), err
+    assert err == "distok: stopped; run the same command again to go on\n"
+
+
 def test_ctrl_c_ends_in_one_line(tmp_path, pipeline_folder):
     (tmp_path / "names.txt").write_text("\n".join(tiny.NAMES))
     words = ["train", "--backend", pipeline_folder, "--concepts", "names.txt", "--out", "run", "--steps", "1000000"]

@@ -3,7 +3,12 @@
 import gc
 import io
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -26,6 +31,8 @@ from distok.cli import (
     world,
 )
 from distok.errors import DistokError
+
+AGAIN = 5.0  # seconds
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 app.command("create")(create.create)
@@ -66,7 +73,8 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without our signs shows others, it does not stop us
     gc.set_threshold(200_000, 20, 20)  # an import makes no garbage, and looking for it took a twelfth of a cold start
     try:
-        status = app(standalone_mode=False, prog_name="distok")
+        with _persistent():
+            status = app(standalone_mode=False, prog_name="distok")
         sys.stdout.flush()
     except DistokError as error:
         status = _say(str(error), 2)
@@ -85,6 +93,30 @@ def main() -> None:
     if status == 130:
         _say("stopped; run the same command again to go on", 130)
     raise SystemExit(status if isinstance(status, int) else 0)
+
+
+@contextmanager
+def _persistent() -> Iterator[None]:
+    """Ctrl-C is raised again every few seconds until it ends the command: libraries have places that catch whatever comes."""
+    listening = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a background job does not
+    if not listening or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGALRM)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGALRM) is interrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _say(text: str, status: int) -> int:
