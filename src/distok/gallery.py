@@ -5,7 +5,7 @@ Files have the same names and, on the same machine, the same content whenever th
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +50,11 @@ def claimed(folder: str | Path, made: Mapping[str, Any], force: bool = False) ->
     try:
         yield folder
     except BaseException:
-        if claims and [each.name for each in folder.iterdir()] == [RECORD]:
-            record.unlink()
-            for each in new:  # the innermost first
-                each.rmdir()
+        with suppress(OSError):  # what another command has put there in the meantime stays
+            if claims and [each.name for each in folder.iterdir()] == [RECORD]:
+                record.unlink()
+                for each in new:  # the innermost first
+                    each.rmdir()
         raise
 
 
