@@ -73,3 +73,21 @@ def bank(backend, labeler, tmp_path_factory):
     tokens = mixture_tokens(backend.name_tokens(NAMES), Allowed.among(NAMES, ()), 9, active=3)
     path = tmp_path_factory.mktemp("bank") / "bank.safetensors"
     return collect(backend, labeler, NAMES, tokens, path, steps=1, renders=2, batch=4)
+
+
+@pytest.fixture(scope="module")
+def parts(backend, pipeline_folder, labeler_folder, tmp_path_factory):
+    """The options that name the tiny checkpoints."""
+    from tests import edge
+
+    model = edge.save_model(tmp_path_factory.mktemp("run") / "distok.safetensors", backend)
+    return ["--backend", pipeline_folder, "--model", model.parent, "--labeler", labeler_folder]
+
+
+@pytest.fixture
+def distok_command(capsys, monkeypatch, tmp_path):
+    """``distok``, called in an empty folder."""
+    from tests import edge
+
+    monkeypatch.chdir(tmp_path)
+    return edge.CommandLine(capsys, monkeypatch)
