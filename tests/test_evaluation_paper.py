@@ -14,15 +14,17 @@ import pytest
 import torch
 
 from distok.distribution import Distribution
-from distok.errors import DistokError
+from distok.errors import DistokError, UnavailableError
 from distok.evaluation.cases import ARTIST, DISTOK, Case
 from distok.evaluation.contest import Contest, Item, run_all, show
 from distok.evaluation.cost import cost
+from distok.evaluation.exploration import exploration
 from distok.evaluation.latent_map import latent_map
 from distok.evaluation.methods import methods, said, set_measures
 from distok.evaluation.refinement import refinement
 from distok.evaluation.sensitivity import sensitivity
 from distok.evaluation.series import fused, series
+from distok.evaluation.statistics import bootstrap
 from distok.evaluation.surprise import surprise
 from tests.edge import stamps
 from tests.tiny import NAMES
@@ -107,8 +109,8 @@ class TestSuites:
         result.save(tmp_path)
         stored = json.loads((tmp_path / "methods.json").read_text())
         assert set(stored["sets"]) == {DISTOK, "dominant class alone", ARTIST}
-        assert stored["sets"][ARTIST]["frechet"] == pytest.approx(0, abs=1e-6)
-        assert 1 <= stored["sets"][DISTOK]["vendi"] <= 4
+        assert stored["sets"][ARTIST]["frechet"]["mean"] == pytest.approx(0, abs=1e-6)
+        assert 1 <= stored["sets"][DISTOK]["vendi"]["mean"] <= 4
         assert set(stored["absent"]) == {"prior interpolation"}
         assert "get yuvalkirstain/PickScore_v1 with" in stored["scorers"]["pickscore"]
         text = (tmp_path / "methods.md").read_text()
@@ -129,8 +131,8 @@ class TestSuites:
         shares[1, 0] = 1
         looks = {"features": np.eye(2), "owners": half, "creature": np.array([0.9, 0.1])}
         found = set_measures(bench, [Item(Case(0, "pair", asked), (0, 1), {"evaluator": shares}, looks, ())], None)
-        assert (found["creature"].mean, found["novel"].mean, found["duplicates"]) == (0.5, 0.5, 0)
-        assert found["vendi"] == pytest.approx(2)
+        assert (found["creature"].mean, found["novel"].mean, found["duplicates"].mean) == (0.5, 0.5, 0)
+        assert found["vendi"].mean == pytest.approx(2)
         assert found["part faithfulness"].mean == pytest.approx((1 + 0.5) / 2)
         assert found["part novelty"].mean == pytest.approx(0.25)
         assert "frechet" not in found
@@ -161,10 +163,16 @@ class TestSuites:
         turns = [(name, *first) for name in ("distok", "dominant", "prior-interpolation")]
         assert asked == turns + [(name, *case) for case in others for name in ("distok", "dominant")]
         assert result.figures["methods"] == {
-            DISTOK: {"once": None, "concept": 2, "seconds": 2.5, "times DisTok": 1},
-            "dominant class alone": {"once": 0, "concept": 0, "seconds": 10, "times DisTok": 4},
+            DISTOK: {"once": None, "concept": 2, "seconds": 2.5, "each": [1.5, 6.5, 2.5], "times DisTok": bootstrap([1, 1, 1])},
+            "dominant class alone": {
+                "once": 0,
+                "concept": 0,
+                "seconds": 10,
+                "each": [30, 5, 10],
+                "times DisTok": bootstrap([30 / 1.5, 5 / 6.5, 10 / 2.5]),
+            },
         }
-        assert result.tables[0].rows[1] == ("dominant class alone", "0.000", "0.000", "10.000", "4.0×")
+        assert result.tables[0].rows[1] == ("dominant class alone", "0.000", "0.000", "10.000", "8.3 [-17.4, 33.9]")
         assert "does not run" in result.figures["absent"]["prior interpolation"]
 
     def test_surprises_are_counted_equally_and_each_search_has_its_own_seed(self, bench, tmp_path, monkeypatch):
@@ -188,10 +196,11 @@ class TestSuites:
         assert list(found) == [0, 1, 2]
         assert len(set(found.values())) == 3, "three searches, one concept"
         assert counted == [3] * 6, "as many of each side and of the species, in either noise"
-        vendi = {title: row["vendi"] for title, row in result.figures["methods"].items()}
+        vendi = {title: row["vendi"].mean for title, row in result.figures["methods"].items()}
         for noise in ("own noise", "the same noise"):
-            ratio = vendi[f"{DISTOK}, {noise}"] / vendi[f"ConceptLab, {noise}"]
-            assert result.figures["ratios"][noise] == pytest.approx(ratio)
+            ratio, found = vendi[f"{DISTOK}, {noise}"] / vendi[f"ConceptLab, {noise}"], result.figures["ratios"][noise]
+            assert found.mean == pytest.approx(ratio)
+            assert found.low < ratio < found.high
         assert "ended at one concept" not in result.tables[0].note
         assert len(set(vendi.values())) == 6, "the noise is part of a picture, and so is what is drawn"
         assert len(list((tmp_path / "items" / "concept-lab").glob("*.safetensors"))) == 3
@@ -205,7 +214,7 @@ class TestSuites:
         still = {"steps_of_training": 1, "learning_rate": 1e-9, "templates": ("a photo of a {}",)}
         monkeypatch.setattr(ConceptLab, "MENAGERIE", {**ConceptLab.MENAGERIE, **still})
         result = surprise(bench, tmp_path, count=2)
-        assert result.figures["methods"]["ConceptLab, the same noise"]["vendi"] == pytest.approx(1, abs=1e-3)
+        assert result.figures["methods"]["ConceptLab, the same noise"]["vendi"].mean == pytest.approx(1, abs=1e-3)
         assert "The 2 searches of ConceptLab ended at one concept" in result.tables[0].note
 
     def test_sensitivity_repeats_the_comparison_under_each_setting(self, bench, tmp_path):
@@ -264,6 +273,63 @@ class TestSuites:
         before = stamps(tmp_path)
         series(bench, tmp_path, seeds=1, chains=2, marks=(2, 3, 6))
         assert stamps(tmp_path) == before, "what is trained is not trained again"
+
+    def test_a_series_killed_between_a_checkpoint_and_its_model_goes_on(self, bench, tmp_path, monkeypatch):
+        from distok.evaluation import series as module
+        from distok.training import Trainer
+        from tests.tiny import run_settings
+
+        monkeypatch.setattr(module, "settings_of", lambda *_: run_settings(save_every=3))
+        whole = series(bench, tmp_path / "whole", seeds=1, chains=2, marks=(3, 6)).figures
+        save = Trainer.save
+
+        def killed(trainer, out):
+            save(trainer, out)
+            raise KeyboardInterrupt
+
+        for _ in range(2):
+            with monkeypatch.context() as patch:
+                patch.setattr(Trainer, "save", killed)
+                with pytest.raises(KeyboardInterrupt):
+                    series(bench, tmp_path / "cut", seeds=1, chains=2, marks=(3, 6))
+        assert series(bench, tmp_path / "cut", seeds=1, chains=2, marks=(3, 6)).figures == whole
+
+    def test_a_series_of_too_few_classes_is_refused_before_it_trains(self, bench, tmp_path):
+        few = replace(bench, rulers=replace(bench.rulers, names=NAMES[:3]))
+        with pytest.raises(UnavailableError, match="chains of 4 classes are fused, and this model knows 3"):
+            series(few, tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_what_needs_the_evaluator_says_so_before_it_draws(self, bench, tmp_path, monkeypatch):
+        blind = replace(bench, rulers=replace(bench.rulers, evaluator=None))
+        monkeypatch.setattr(type(bench.darkroom), "develop", lambda *_: pytest.fail("drawn in vain"))
+        for suite in (lambda: exploration(blind), lambda: surprise(blind, tmp_path)):
+            with pytest.raises(UnavailableError, match="needs the independent evaluator; give its file with --evaluator"):
+                suite()
+
+    def test_scores_are_kept_method_by_method(self, bench, tmp_path, monkeypatch):
+        from distok.evaluation import methods as module
+        from distok.scorers import Scale, Scorer
+
+        class Lightness(Scorer):
+            name, scale, hash, seen, device = "clipscore", Scale(0, 1), "0123", 0, ""
+
+            def _score(self, pictures, prompts):
+                type(self).seen += len(pictures)
+                return torch.tensor([np.asarray(each).mean() / 255 for each in pictures])
+
+        def opened(wanted, settings):
+            Lightness.device = settings.device
+            return {kind: Lightness() for kind in wanted}
+
+        monkeypatch.setattr(module, "open_scorers", opened)
+        one = {"seeds": 1, "chosen": ("dominant",), "scorers": {"clipscore": None}, "device": "somewhere"}
+        first = methods(bench, tmp_path, cases=2, **one).figures["scorers"]["clipscore"]
+        assert (Lightness.seen, Lightness.device) == (3 * 2, "somewhere"), "two methods and the artist on two cases"
+        assert methods(bench, tmp_path, cases=2, **one).figures["scorers"]["clipscore"] == first
+        assert Lightness.seen == 6, "nothing is scored twice"
+        methods(bench, tmp_path, cases=3, **one)
+        assert Lightness.seen == 6 + 3, "of the middle case alone"
 
     def test_a_chain_is_fused_one_class_at_a_time(self, bench):
         a, b, c = (bench.name_token(name)[None] for name in NAMES[:3])

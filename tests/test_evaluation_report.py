@@ -32,6 +32,9 @@ class TestOrigin:
         again = evaluation.run("fidelity", job, "typed otherwise")
         assert again == first
         assert stamps(tmp_path) == before
+        (tmp_path / "report.html").unlink()
+        evaluation.run("fidelity", job)
+        assert stamps(tmp_path).keys() == before.keys(), "the page is back"
         stored = json.loads((tmp_path / "fidelity.json").read_text())["origin"]
         assert (stored["command"], stored["commit"], stored["asked"]["seeds"]) == ("distok evaluate fidelity", "abc", 1)
         assert stored["versions"]["torch"] == torch.__version__
@@ -65,6 +68,32 @@ class TestOrigin:
         monkeypatch.setattr(origin, "commit", lambda: "abc")
         (tmp_path / "x.json").write_text('{"origin": ')
         assert Origin.of("x", {"seeds": 1}).held(tmp_path) is None
+
+    def test_a_report_that_lacks_a_file_is_made_again(self, tmp_path, monkeypatch):
+        from distok.evaluation import origin
+
+        monkeypatch.setattr(origin, "commit", lambda: "abc")
+        made, result = Origin.of("x", {"seeds": 1}), Result("x", {}, (Table("t", ("a",), (("b",),)),), [{"case": 1}])
+        for lost in ("x.csv", "x.md", "x.html", "x.json"):
+            result.save(tmp_path, made)
+            assert made.held(tmp_path) == result.tables
+            (tmp_path / lost).unlink()
+            assert made.held(tmp_path) is None, lost
+        result.save(tmp_path, made)
+        replace(result, records=()).save(tmp_path, made)
+        assert not (tmp_path / "x.csv").exists(), "of another run"
+
+    def test_a_report_killed_while_it_is_written_over_is_no_longer_the_one_before(self, tmp_path, monkeypatch):
+        from distok.evaluation import origin, report
+
+        monkeypatch.setattr(origin, "commit", lambda: "abc")
+        ten, twenty = (Origin.of("x", {"seeds": seeds}) for seeds in (10, 20))
+        result = Result("x", {}, (Table("t", ("a",), (("b",),)),), [{"case": 1}])
+        result.save(tmp_path, ten)
+        monkeypatch.setattr(report, "write_index", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            result.save(tmp_path, twenty)
+        assert ten.held(tmp_path) is None, "its page is that of twenty"
 
     @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
     def test_the_commit_is_that_of_this_checkout(self, tmp_path, monkeypatch):
@@ -100,14 +129,14 @@ class TestOrigin:
 
 class TestComparison:
     @staticmethod
-    def report(folder, values, seeds=(0,), hit=1.0, asked="pig=0.5, owl=0.5"):
+    def report(folder, values, seeds=(0,), hit=1.0, asked="pig=0.5, owl=0.5", origin=None):
         rows = [
             {"variant": "full", "training seed": seed, "method": "DisTok", "reader": "evaluator", "case": case, "asked": asked}
             | {"kl": value + seed, "js": 0.1, "top1": hit, "topk": float(case % 2)}
             for seed in seeds
             for case, value in values.items()
         ]
-        Result("fidelity", {}, (), rows).save(folder)
+        Result("fidelity", {}, (), rows).save(folder, origin)
         return folder
 
     def test_what_moved_is_paired_by_case(self, tmp_path):
@@ -135,6 +164,25 @@ class TestComparison:
         assert verdicts[0]["KL (asked ‖ measured)"] == ("0.000 [0.000, 0.000]", "the same")
         assert verdicts[1]["KL (asked ‖ measured)"] == ("-0.001 [-0.001, -0.001]", "better")
         assert verdicts[2]["KL (asked ‖ measured)"][1] == "no difference shown"
+
+    def test_other_numbers_of_pictures_or_other_readers_get_no_verdict(self, tmp_path):
+        asked = {"seeds": 10, "guidance_scale": None, "hashes": {"pipeline": "a", "readers": ["b", "c"], "model": "d"}}
+        apart = {
+            "same": {},
+            "other numbers of pictures": {"seeds": 2},
+            "other readers": {"hashes": asked["hashes"] | {"readers": ["b", "x"]}},
+            "guidance": {"guidance_scale": 9.0, "hashes": asked["hashes"] | {"model": "y"}},
+        }
+        folders = {}
+        for i, (name, change) in enumerate(apart.items()):
+            folders[name] = self.report(tmp_path / name, dict.fromkeys(range(8), 1.0 + i), origin=Origin.of("x", asked | change))
+        for name in ("other numbers of pictures", "other readers"):
+            (table,) = compare_reports(folders["same"], folders[name])
+            assert {row[-1] for row in table.rows} == {name}
+            assert table.note.endswith(f"What was asked for differs in {name.removeprefix('other ')}.")
+        (table,) = compare_reports(folders["same"], folders["guidance"])
+        assert table.rows[0][-1] == "worse", "another model is what is compared"
+        assert table.note.endswith("What was asked for differs in guidance.")
 
     def test_five_cases_get_no_verdict_however_clear_they_look(self, tmp_path):
         first, second = (self.report(tmp_path / name, dict.fromkeys(range(5), kl)) for name, kl in (("a", 1.0), ("b", 2.0)))
@@ -165,6 +213,9 @@ class TestComparison:
         assert (status, "the same" in out, "no difference shown" in out) == (0, True, False)
         status, _, err = call("evaluate", "--out", tmp_path / "c")
         assert (status, "say what to measure" in err) == (2, True)
+        for words in (("fidelity", "--compare", first, first), ("--compare", first, first, "--out", tmp_path / "c")):
+            status, _, err = call("evaluate", *words)
+            assert (status, "--compare measures nothing and writes nothing" in err) == (2, True)
 
 
 class TestPages:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distok.errors import DistokError
-from distok.evaluation.statistics import bootstrap, of_hits
+from distok.evaluation.statistics import bootstrap, jackknife, of_hits, student
 from distok.scorers.sets import frechet, mean_distance, vendi
 
 
@@ -126,3 +126,32 @@ def test_mean_distance_is_the_mean_over_pairs():
     x = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
     assert mean_distance(x) == pytest.approx((1 + 0 + 1) / 3)
     assert mean_distance(x[:1]) == 0.0
+
+
+def test_a_jackknifed_mean_has_students_interval():
+    for count in range(3, 11):
+        values = np.random.default_rng(count).normal(size=count)
+        found, wanted = jackknife(lambda kept, x=values: float(x[kept].mean()), count), bootstrap(values)
+        assert (found.mean, found.low, found.high) == pytest.approx((wanted.mean, wanted.low, wanted.high))
+
+
+def test_a_jackknife_covers_what_is_no_mean():
+    random = np.random.default_rng(3)
+    found = []
+    for _ in range(200):
+        x = random.normal(0, 2, 40)
+        found.append(jackknife(lambda kept, x=x: float(x[kept].var(ddof=1)), len(x)))
+    assert 0.88 <= np.mean([each.low <= 4 <= each.high for each in found]) <= 0.99
+
+
+def test_one_or_two_groups_promise_nothing():
+    for count in (1, 2):
+        found = jackknife(lambda kept: float(len(kept)), count)
+        assert (found.mean, found.low, found.high) == (count, -np.inf, np.inf)
+    with pytest.raises(DistokError, match="at least one group"):
+        jackknife(lambda kept: 0.0, 0)
+
+
+def test_students_quantile_beyond_the_table():
+    stats = pytest.importorskip("scipy.stats")
+    assert [student(n) for n in range(1, 200)] == pytest.approx([stats.t.ppf(0.975, n) for n in range(1, 200)], abs=0.003)

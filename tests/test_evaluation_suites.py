@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import sys
 from dataclasses import fields
 
 import numpy as np
@@ -17,6 +18,7 @@ from distok.evaluation.cases import ARTIST, DISTOK, Bench
 from distok.evaluation.contest import CONTROLS
 from distok.evaluation.exploration import exploration
 from distok.evaluation.fidelity import fidelity, summarise
+from distok.evaluation.latent_map import latent_map
 from distok.evaluation.pictures import Darkroom
 from distok.evaluation.readings import Rulers
 from distok.evaluation.reuse import compare_looks, reuse
@@ -72,7 +74,8 @@ def test_exploration_judges_each_prior_beside_single_species(bench, tmp_path):
     stored = json.loads((tmp_path / "exploration.json").read_text())
     assert set(stored) == {"normal", "laplace", "cauchy", "single species", "tables"}
     for row in (stored[name] for name in stored if name != "tables"):
-        assert 1 <= row["vendi"] <= 6
+        assert 1 <= row["vendi"]["mean"] <= 6
+        assert row["vendi"]["low"] < row["vendi"]["mean"] < row["vendi"]["high"]
         assert row["both"]["mean"] <= min(row["creature"]["mean"], row["novel"]["mean"])
 
 
@@ -102,6 +105,16 @@ def test_a_sweep_is_summed_up_by_how_far_the_measured_weight_is_from_the_asked(b
     told = {(who, method): error.mean for who, each in result.figures.items() for method, error in each.items()}
     assert told == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert Image.open(tmp_path / "sweep-curves.png").width > 300
+
+
+def test_figures_outlive_a_library_that_draws_them(bench, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    for name, result in (("sweep-curves", sweep(bench, seeds=1, pairs=1, points=2)), ("map", latent_map(bench))):
+        result.save(tmp_path)
+        assert f"No {name}.png: plots need matplotlib; install it with: pip install matplotlib." in result.tables[0].note
+        assert not (tmp_path / f"{name}.png").exists()
+    assert len((tmp_path / "sweep.csv").read_text().splitlines()) == 1 + 3 * 2 * 2  # methods, readers, points
+    assert set(result.figures) > {"classes", "pair", "weighted"}
 
 
 def test_looks_are_compared_with_the_plain_picture_of_the_same_token():

@@ -1,16 +1,19 @@
 """The check of a world, speed, and suites by name."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 
+import distok
 from distok import evaluation
 from distok.backends import open_backend
 from distok.errors import DistokError
+from distok.evaluation import suites
 from distok.evaluation.speed import _call, speed
 from distok.model import DisTok, DisTokSettings
-from tests.edge import CommandLine
+from tests.edge import CommandLine, save_model
 
 pytest_plugins = ("tests.evaluation_parts",)
 
@@ -96,12 +99,37 @@ def test_a_suite_by_name_resumes_and_reports(pipeline_folder, model_file, labele
         ("fidelity", {"seeds": 51}, "seeds is 51; ask for 1 to 50"),
         ("fidelity", {"cases": 1}, "an interval needs at least 2"),
         ("fidelity", {"steps": 0}, "train for at least 1"),
-        ("world", {"setup": evaluation.Setup("x")}, "measures the Menagerie alone"),
+        ("world", {"setup": evaluation.Setup("x")}, "measures the shipped world as it is, on the CPU; leave --backend out"),
+        ("world", {"setup": evaluation.Setup(model="x")}, "leave --model out for it"),
+        ("world", {"setup": evaluation.Setup(guidance_scale=3.0)}, "leave --guidance-scale out for it"),
     ],
 )
 def test_what_cannot_be_run_is_refused_with_one_line(suite, changes, text, tmp_path):
     with pytest.raises(DistokError, match=text):
         evaluation.run(suite, evaluation.Job(tmp_path, **changes))
+
+
+def test_in_a_group_the_world_says_why_it_is_not_measured_and_the_others_go_on(
+    pipeline_folder, model_file, labeler_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(suites.GROUPS, "all", ("world", "fidelity"))
+    job = evaluation.Job(tmp_path, evaluation.Setup(pipeline_folder, model_file, labeler_folder), seeds=1, cases=2)
+    tables = evaluation.run("all", replace(job, methods=("dominant",)))
+    reason = "'world' measures the shipped world as it is, on the CPU; leave --backend out for it"
+    assert [(table.title, table.rows) for table in tables["world"]] == [("Could not be measured", (("world", reason),))]
+    assert tables["fidelity"][0].title == "Fidelity by the labeler"
+    monkeypatch.setitem(sys.modules, "skia", None)
+    (table,) = suites._world(evaluation.Job(tmp_path), "", alone=False)
+    assert table.rows == (("world", "drawing needs skia-python; install it with: pip install skia-python"),)
+
+
+def test_a_model_of_other_classes_on_the_shipped_pipeline_is_measured_without_the_evaluator(
+    backend, pipeline_folder, labeler_folder, tmp_path, monkeypatch
+):
+    ours, whole = distok.open, evaluation.Setup(model=save_model(tmp_path / "m.safetensors", backend, names=("pig", "sofa")))
+    monkeypatch.setattr(distok, "open", lambda _, model, *others, **more: ours(pipeline_folder, model, labeler_folder))
+    bench = whole.open(tmp_path)
+    assert (bench.names, bench.rulers.who) == (("pig", "sofa"), ("labeler",))
 
 
 def test_the_command_line_shows_the_tables(capsys, monkeypatch, pipeline_folder, model_file, labeler_folder, tmp_path):

@@ -59,6 +59,8 @@ def evaluate(
     if compare is not None:
         from distok.evaluation.comparison import compare_reports
 
+        if suite is not None or out is not None:
+            raise DistokError("--compare measures nothing and writes nothing; leave the suite and --out away")
         output.show_tables(compare_reports(*compare))
         return
     if suite is None or out is None:

@@ -18,11 +18,11 @@ from distok.distribution import PRIORS
 from distok.errors import UnavailableError
 from distok.evaluation.cases import Bench, shoot
 from distok.evaluation.contest import items_of
-from distok.evaluation.exploration import diversity
 from distok.evaluation.fidelity import score
 from distok.evaluation.pictures import Report, Shot
 from distok.evaluation.report import Result, Table, number
 from distok.evaluation.statistics import bootstrap
+from distok.scorers.sets import mean_distance, vendi
 
 if TYPE_CHECKING:
     from distok.backends import Backend
@@ -184,7 +184,8 @@ def _diversity(bench: Bench, model: "DisTok", samples: int) -> dict[str, float]:
         tokens = bench.random_tokens(PRIORS[0], samples, model=model, raw=raw)
         shots = [Shot(PROMPT, i, token) for i, token in enumerate(tokens)]
         looks = bench.rulers.look(bench.darkroom.develop(f"ablation: random samples, {kind}", shots))
-        figures = diversity(looks) | {"creature": float((looks.creature > 0.5).mean())}
+        figures = {"vendi": vendi(looks.features), "distance": mean_distance(looks.features)}
+        figures["creature"] = float((looks.creature > 0.5).mean())
         found |= {f"{key}, {kind}": value for key, value in figures.items()}
     return found
 
@@ -236,7 +237,7 @@ def _spread_table(spread: Sequence[Mapping[str, Any]], variants: list[str], samp
     for variant in variants:
         reference, cells = VARIANTS[variant].reference, []
         for kind in ("measured", "raw"):
-            cells += [number(by_seed(variant, f"{key}, {kind}").mean()) for key in ("vendi", "creature")]
+            cells += [str(bootstrap(by_seed(variant, f"{key}, {kind}"))) for key in ("vendi", "creature")]
             apart = bootstrap(by_seed(variant, f"vendi, {kind}") - by_seed(reference, f"vendi, {kind}"))
             cells.append("" if variant == reference else str(apart))
         rows.append((variant, *cells))

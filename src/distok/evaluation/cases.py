@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -118,9 +118,9 @@ class Bench:
         return digest_weights(self.model.state_dict())
 
     @property
-    def hashes(self) -> tuple[str, ...]:
+    def hashes(self) -> dict[str, Any]:
         """Of all that decides what is measured: the pipeline, the readers, the DisTok."""
-        return (self.backend.pipeline_hash, *self.rulers.hashes, self.model_hash)
+        return {"pipeline": self.backend.pipeline_hash, "readers": list(self.rulers.hashes), "model": self.model_hash}
 
     def name_token(self, name: str) -> Float[Tensor, " d"]:
         """The input token t of a class."""

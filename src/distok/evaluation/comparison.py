@@ -4,8 +4,10 @@ Shapes: c cases.
 """
 
 import csv
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,15 @@ SUITES = {  # what tells the rows of a case apart
 }
 FEWEST = 6  # cases of a verdict
 LEAST = 5e-4  # nearer to 0 prints as 0.000; the rounding of two kinds of processor moved a mean KL by less (docs/log.md)
+DECIDE = {  # by its name in a report's JSON file, what may move every figure at once
+    "seeds": "numbers of pictures",
+    "readers": "readers",
+    "guidance_scale": "guidance",
+    "preset": "preset of the methods",
+    "readings": "readings",
+    "steps": "training steps",
+}
+UNLIKE = ("numbers of pictures", "readers")  # where these differ no verdict is given
 SHOWN = ("kl", "js", "top1", "topk")
 Case = tuple[str, str]
 Key = tuple[str, ...]  # what is compared, by whom it was read, and the measure
@@ -31,13 +42,19 @@ Key = tuple[str, ...]  # what is compared, by whom it was read, and the measure
 def compare_reports(first: str | Path, second: str | Path, metrics: Sequence[str] = SHOWN) -> list[Table]:
     """Tables of second minus first, for every suite, method and reader that both folders hold, paired by case.
 
+    Where the two have other numbers of pictures a case or other readers, every figure is shown and no verdict given: the KL of a
+    mean over more pictures is smaller whoever drew them.
+
     Raises:
         DistokError: a folder holds no report, or the two share nothing.
     """
     a, b = Path(first), Path(second)
     for folder in (a, b):
         if not any((folder / f"{suite}.csv").is_file() for suite in SUITES):
-            raise DistokError(f"{folder} holds no report with cases; give a folder that 'distok evaluate … --out' wrote")
+            raise DistokError(
+                f"{folder} holds no report with cases; give a folder that 'distok evaluate … --out' wrote, with one of "
+                f"{', '.join(SUITES)}"
+            )
     tables = [table for suite in SUITES for table in _compare(suite, a, b, metrics)]
     if not tables:
         raise DistokError(f"{a} and {b} have no suite, method and case in common; run the same suite in both")
@@ -46,6 +63,8 @@ def compare_reports(first: str | Path, second: str | Path, metrics: Sequence[str
 
 def _compare(suite: str, first: Path, second: Path, metrics: Sequence[str]) -> list[Table]:
     one, other = _values(first, suite, metrics), _values(second, suite, metrics)
+    apart = _apart(_asked(first, suite), _asked(second, suite))
+    unlike = next((f"other {key}" for key in UNLIKE if key in apart), None)
     rows = []
     for key in one:
         if key not in other:
@@ -55,14 +74,29 @@ def _compare(suite: str, first: Path, second: Path, metrics: Sequence[str]) -> l
             continue
         before, after = (np.array([side[key][case] for case in cases]) for side in (one, other))
         moved = bootstrap(after - before)
-        told = (f"{before.mean():.3f}", f"{after.mean():.3f}", str(moved), _verdict(moved, key[-1], len(cases)))
+        told = (f"{before.mean():.3f}", f"{after.mean():.3f}", str(moved), unlike or _verdict(moved, key[-1], len(cases)))
         rows.append((*key[:-1], HEADINGS[key[-1]], *told))
     if not rows:
         return []
     heads = (*SUITES[suite], "reader", "measure", "first", "second", "second minus first", "verdict")
     note = f"{first} → {second}; over the cases both hold, paired; better or worse where the 95 % interval leaves 0 out, "
     note += f"the same where it lies within {LEAST:g} of it."
+    note += f" What was asked for differs in {', '.join(apart)}." if apart else ""
     return [Table(f"{suite}: what moved", heads, tuple(rows), note)]
+
+
+def _asked(folder: Path, suite: str) -> Mapping[str, Any]:
+    """What a suite was asked for and by whom it was read, as its JSON file says; empty where that is gone."""
+    try:
+        stored = json.loads((folder / f"{suite}.json").read_text(encoding="utf-8"))
+        asked: Mapping[str, Any] = stored["origin"]["asked"]
+        return {DECIDE[key]: value for key, value in {**asked, **asked["hashes"]}.items() if key in DECIDE}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in one.keys() & other.keys() if one[key] != other[key])
 
 
 def _verdict(moved: Interval, metric: str, count: int) -> str:

@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from distok.baselines import Baseline, baseline
 from distok.errors import UnavailableError
 from distok.evaluation.cases import DISTOK, Bench, Case
 from distok.evaluation.contest import Absent
 from distok.evaluation.fidelity import absent_table
 from distok.evaluation.report import Result, Table, number
+from distok.evaluation.statistics import Interval, bootstrap
 
-COMPARED = 3
+COMPARED = 5
 
 
 def cost(bench: Bench, chosen: Sequence[str], preset: str = "menagerie", compared: int = COMPARED) -> Result:
@@ -37,14 +40,16 @@ def cost(bench: Bench, chosen: Sequence[str], preset: str = "menagerie", compare
     for method in methods.values():
         if method.needs_model and method.title in rows:
             rows[method.title]["once"] = None  # not nothing: its training was before, and is not timed here
-    own = rows[DISTOK]["seconds"]
-    figures: dict[str, Any] = {title: row | {"times DisTok": row["seconds"] / own} for title, row in rows.items()}
+    own = np.array(rows[DISTOK]["each"])
+    figures: dict[str, Any] = {title: row | {"times DisTok": bootstrap(row["each"] / own)} for title, row in rows.items()}
     lines = tuple(
-        (title, *(number(row[key]) for key in ("once", "concept", "seconds")), f"{row['times DisTok']:.1f}×")
+        (title, *(number(row[key]) for key in ("once", "concept", "seconds")), _times(row["times DisTok"]))
         for title, row in figures.items()
     )
     heads = ("method", "once for all, s", "concept alone, s", "mix to first picture, s ↓", "times DisTok")
-    note = f"Median of {len(pairs) - 1} held-out pairs, one picture each, in one run; {_machine()}. –: a DisTok comes trained."
+    kind = "pairs" if bench.met(pairs) else "held-out pairs"
+    note = f"Median of {len(pairs) - 1} {kind}, one picture each, in one run; {_machine()}. Times DisTok: pair by pair, the mean "
+    note += "ratio and its 95 % interval. –: a DisTok comes trained."
     record = {"methods": figures, "absent": {each.title: each.reason for each in absent.values()}, "machine": _machine()}
     return Result("cost", record, (Table("Time per concept", heads, lines, note), *absent_table(list(absent.values()))))
 
@@ -61,7 +66,12 @@ def _row(outcomes: Sequence[Any]) -> dict[str, Any]:
         "once": max(each.once_seconds for each in outcomes),
         "concept": median(each.concept_seconds for each in counted),
         "seconds": median(each.seconds for each in counted),
+        "each": [each.seconds for each in counted],
     }
+
+
+def _times(ratio: Interval) -> str:
+    return f"{ratio.mean:.1f} [{ratio.low:.1f}, {ratio.high:.1f}]"
 
 
 def _machine() -> str:

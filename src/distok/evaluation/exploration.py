@@ -9,8 +9,8 @@ from distok.distribution import PRIORS
 from distok.evaluation.cases import Bench
 from distok.evaluation.pictures import Shot
 from distok.evaluation.readings import Looks
-from distok.evaluation.report import Result, Table, grid, number, share
-from distok.evaluation.statistics import Interval, of_hits
+from distok.evaluation.report import Result, Table, grid, share
+from distok.evaluation.statistics import Interval, jackknife, of_hits
 from distok.scorers.sets import mean_distance, vendi
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ SINGLES = "single species"
 
 def exploration(bench: Bench, count: int = 120, seed: int = 0) -> Result:
     """``count`` pictures of random latents under each prior, beside as many of random single species, all with the same seeds."""
+    bench.rulers.need_evaluator()
     random = randomness.rng(seed, "exploration", "species")
     numbers = [seed + i for i in range(count)]
     pictures = {}
@@ -33,7 +34,7 @@ def exploration(bench: Bench, count: int = 120, seed: int = 0) -> Result:
     shots = [Shot(named(name), number) for name, number in zip(names, numbers, strict=True)]
     pictures[SINGLES] = bench.darkroom.develop(f"exploration: {SINGLES}", shots)
     figures = {name: judge(bench, each) for name, each in pictures.items()}
-    note = f"{count} pictures each, by the evaluator; shares with 95 % intervals. Vendi and distance on its features."
+    note = f"{count} pictures each, by the evaluator; 95 % intervals over pictures. Vendi and distance on its features."
     table = exploration_table("Random exploration", figures, "latents", note)
     page = grid({name: each[:10] for name, each in pictures.items()}, [f"seed {number}" for number in numbers[:10]])
     return Result("exploration", figures, (table,), (), {"exploration.png": page})
@@ -43,7 +44,7 @@ def exploration_table(title: str, figures: Mapping[str, Mapping[str, Any]], firs
     """One row for each set that :func:`judge` judged."""
     columns = (first, "creature ↑", "Vendi ↑", "mean distance ↑", f"novel: max p < {TAU} ↑", "creature and novel ↑")
     keys = ("creature", "vendi", "distance", "novel", "both")
-    rows = tuple((name, *(_text(row[key]) for key in keys)) for name, row in figures.items())
+    rows = tuple((name, *(_text(key, row[key]) for key in keys)) for name, row in figures.items())
     return Table(title, columns, rows, note)
 
 
@@ -55,12 +56,16 @@ def judge(bench: Bench, pictures: "Sequence[Image.Image]") -> dict[str, Any]:
     return {key: of_hits(hits) for key, hits in shares.items()} | diversity(looks)
 
 
-def diversity(looks: Looks) -> dict[str, float]:
-    """Vendi score and mean cosine distance of the evaluator's features."""
-    return {"vendi": vendi(looks.features), "distance": mean_distance(looks.features)}
+def diversity(looks: Looks) -> dict[str, Interval]:
+    """Vendi score and mean cosine distance of the evaluator's features, each picture a concept."""
+    x = looks.features
+    return {
+        "vendi": jackknife(lambda kept: vendi(x[kept]), len(x)),
+        "distance": jackknife(lambda kept: mean_distance(x[kept]), len(x)),
+    }
 
 
-def _text(value: "float | Interval") -> str:
-    if isinstance(value, Interval):
-        return f"{share(value.mean)} [{share(value.low)}, {share(value.high)}]"
-    return number(value)
+def _text(key: str, value: Interval) -> str:
+    if key in ("vendi", "distance"):
+        return str(value)
+    return f"{share(value.mean)} [{share(value.low)}, {share(value.high)}]"

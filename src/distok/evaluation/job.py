@@ -19,7 +19,8 @@ class Setup:
 
     Attributes:
         backend, model, labeler, device, dtype, offload: as in :func:`distok.open`.
-        evaluator: the file of the independent evaluator; the shipped one for the shipped backend, none for others.
+        evaluator: the file of the independent evaluator; the shipped one for the shipped backend where it knows all classes,
+            else none.
         guidance_scale: of every method that has none of its own, in place of the checkpoint's; not for the suite "world".
     """
 
@@ -41,16 +42,17 @@ class Setup:
         import distok
         from distok.checkpoints import check_device, shipped
         from distok.evaluation.readings import Rulers
+        from distok.menagerie.species import NAMES
 
         check_device(self.device)
+        creator = distok.open(self.backend, self.model, self.labeler, self.device, dtype=self.dtype, offload=self.offload)
         evaluator, ruler = self.evaluator, None
-        if evaluator is None and self.backend is None:
+        if evaluator is None and self.backend is None and set(creator.names) <= set(NAMES):
             evaluator = shipped("evaluator.safetensors")
         if evaluator is not None:
             from distok.menagerie.evaluator import Evaluator
 
             ruler = Evaluator.load(evaluator).to(self.device)
-        creator = distok.open(self.backend, self.model, self.labeler, self.device, dtype=self.dtype, offload=self.offload)
         if self.guidance_scale is not None:
             creator.backend.defaults = replace(creator.backend.defaults, guidance_scale=self.guidance_scale)
         rulers = Rulers(creator.names, creator.labeler, ruler)

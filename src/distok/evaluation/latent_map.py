@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from distok.distribution import PRIORS, sample_prior
 from distok.evaluation.cases import Bench
-from distok.evaluation.report import Result, Table, chart, number
+from distok.evaluation.report import Result, Table, charted, number
 
 SAMPLES = 200
 LABELLED = 14  # classes named in the plot: those with room around them
@@ -36,10 +36,13 @@ def latent_map(bench: Bench) -> Result:
     figures |= {kind: _law(each, known) for kind, each in {"classes": known, **groups}.items()}
     rows = tuple((kind, *(number(figures[kind][key]) for key in ("radius", "nearest"))) for kind in ("classes", *groups))
     note = f"Radius: root mean square of a latent's entries. The two axes hold {explained:.0%} of the classes' variance."
-    table = Table("The latent space", ("latents", "radius", "distance to the nearest class, in radii of classes"), rows, note)
     flat = {kind: (each - centre) @ axes[:2].T for kind, each in {"classes": known, **groups}.items()}
-    image = chart(lambda plots: _plot(plots, flat, bench.names), len(PRIORS), "latents on the two leading axes of the classes")
-    return Result("map", figures, (table,), (), {"map.png": image})
+    title = "latents on the two leading axes of the classes"
+    images, gap = charted("map.png", lambda plots: _plot(plots, flat, bench.names), len(PRIORS), title)
+    table = Table(
+        "The latent space", ("latents", "radius", "distance to the nearest class, in radii of classes"), rows, note + gap
+    )
+    return Result("map", figures, (table,), (), images)
 
 
 def _encoded(bench: Bench, tokens: torch.Tensor) -> Float[np.ndarray, "n w"]:

@@ -3,21 +3,23 @@
 Shapes: n pictures of a method, k classes, f features, z zones.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from distok.baselines import BASELINES
-from distok.errors import DistokError
+from distok.errors import DistokError, UnavailableError
 from distok.evaluation.cases import ARTIST, Bench
 from distok.evaluation.contest import Item, show
 from distok.evaluation.exploration import TAU
 from distok.evaluation.fidelity import absent_table, page, play, tables
 from distok.evaluation.report import Result, Table, number, share
-from distok.evaluation.statistics import bootstrap
-from distok.scorers import KINDS, Missing, open_scorers
+from distok.evaluation.statistics import Interval, bootstrap, jackknife
+from distok.files import write_text
+from distok.scorers import KINDS, Missing, Scorer, ScorerSettings, open_scorers
 from distok.scorers.parts import faithfulness, novelty
 from distok.scorers.sets import duplicates, frechet, kernel_distance, mean_distance, vendi
 
@@ -43,6 +45,7 @@ def methods(
     chosen: Sequence[str] = RIVALS,
     preset: str = "menagerie",
     scorers: Mapping[str, str | Path | None] | None = None,
+    device: str = "cpu",
 ) -> Result:
     """Run ``chosen`` methods beside DisTok over the evaluation cases and give every number there is.
 
@@ -54,6 +57,7 @@ def methods(
         chosen: names in ``distok.baselines``.
         preset: of their settings.
         scorers: kinds of ``distok.scorers.KINDS`` with their folders; all kinds by default, those that are not here as missing.
+        device: of the scorers.
     """
     match = play(bench, folder, "methods", chosen, seeds, cases, preset)
     figures, items = match.figures, match.items
@@ -61,7 +65,8 @@ def methods(
     if bench.rulers.evaluator is not None:
         figures["sets"] = {title: set_measures(bench, each, items.get(ARTIST)) for title, each in items.items()}
         made.append(_set_table(figures["sets"]))
-    figures["scorers"] = _score(bench, items, dict.fromkeys(KINDS) if scorers is None else scorers)
+    wanted = dict.fromkeys(KINDS) if scorers is None else scorers
+    figures["scorers"] = {kind: _score(bench, items, kind, path, folder, device) for kind, path in wanted.items()}
     if figures["scorers"]:
         made.append(_scorer_table(figures["scorers"]))
     made += absent_table(match.absent)
@@ -72,18 +77,16 @@ def set_measures(bench: Bench, items: Sequence[Item], artist: Sequence[Item] | N
     """Measures of all pictures of a method as one set, by the evaluator; distances to the artist's pictures of the same mixes."""
     from distok.menagerie.species import NAMES
 
-    features = _all(items, "features")
-    # Pictures of one case are pictures of one concept: the case is what is drawn again, not the picture.
+    # Pictures of one case are pictures of one concept: the case is what is drawn again or left out, not the picture.
     found: dict[str, Any] = {
         "creature": bootstrap([float((item.looks["creature"] > 0.5).mean()) for item in items]),
         "novel": bootstrap([float((item.readings["evaluator"].max(1) < TAU).mean()) for item in items]),
-        "vendi": vendi(features),
-        "distance": mean_distance(features),
-        "duplicates": duplicates(features),
+        "vendi": _of_sets(vendi, items),
+        "distance": _of_sets(mean_distance, items),
+        "duplicates": _of_sets(duplicates, items),
     }
     if artist is not None:
-        theirs = _all(artist, "features")
-        found |= {"frechet": frechet(features, theirs), "kid": kernel_distance(features, theirs)}
+        found |= {"frechet": _of_sets(frechet, items, artist), "kid": _of_sets(kernel_distance, items, artist)}
     owners = [[[NAMES[i] for i in row] for row in item.looks["owners"]] for item in items]
     wanted = [item.case.asked.as_dict() for item in items]
     found["part faithfulness"] = bootstrap(
@@ -93,8 +96,13 @@ def set_measures(bench: Bench, items: Sequence[Item], artist: Sequence[Item] | N
     return found
 
 
-def _all(items: Sequence[Item], key: str) -> np.ndarray:
-    return np.concatenate([item.looks[key] for item in items])
+def _of_sets(measure: Callable[..., float], *sides: Sequence[Item]) -> Interval:
+    """A measure of the features of all pictures, its interval over cases: one is left out on every side at a time."""
+
+    def of(kept: list[int]) -> float:
+        return measure(*(np.concatenate([side[i].looks["features"] for i in kept]) for side in sides))
+
+    return jackknife(of, len(sides[0]))
 
 
 def _set_table(figures: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -102,36 +110,55 @@ def _set_table(figures: Mapping[str, Mapping[str, Any]]) -> Table:
     rows = tuple((title, *(_cell(key, row.get(key)) for key in keys)) for title, row in figures.items())
     note = (
         "All pictures of a method as one set, by the evaluator's features and zones; Fréchet and kernel distance to the "
-        "artist's pictures of the same mixes. Intervals: over cases, 95 %; one without width says that all cases were alike."
+        "artist's pictures of the same mixes. Intervals: over cases, 95 %; one without width says that all cases were alike. "
+        "Those of Vendi, distances and duplicates leave out a case at a time, as cases drawn twice would be duplicates."
     )
     return Table("Sets of pictures", ("method", *(SETS[key][0] for key in keys)), rows, note)
 
 
-def _cell(key: str, value: Any) -> str:
-    if value is None:
-        return "–"
+def _cell(key: str, value: Interval | None) -> str:
     text = SETS[key][1]
-    return f"{text(value.mean)} [{text(value.low)}, {text(value.high)}]" if hasattr(value, "low") else text(value)
+    return "–" if value is None else f"{text(value.mean)} [{text(value.low)}, {text(value.high)}]"
 
 
-def _score(bench: Bench, items: Mapping[str, Sequence[Item]], wanted: Mapping[str, str | Path | None]) -> dict[str, Any]:
-    """Mean score of each method's first pictures by every scorer that could be opened; why not, for the others."""
-    found: dict[str, Any] = {}
-    for kind, scorer in open_scorers(wanted).items() if wanted else ():
-        if isinstance(scorer, Missing):
-            found[kind] = scorer.reason
-            continue
-        bench.darkroom.tell(f"scoring: {kind}", 0, len(items))
-        found[kind] = {}
-        for title, each in items.items():
-            pictures = [show(item) for item in each]
-            if None in pictures:
-                raise DistokError(
-                    f"pictures of {title} are gone from the report's folder; delete its items there and run again, or leave the "
-                    "scorers out"
-                )
-            found[kind][title] = bootstrap(scorer(pictures, [said(item) for item in each]).double().numpy())
+def _score(
+    bench: Bench, items: Mapping[str, Sequence[Item]], kind: str, path: str | Path | None, folder: Path, device: str
+) -> dict[str, Interval] | str:
+    """Mean score of each method's first pictures by one scorer, or why there is none. Only one is in memory at a time."""
+    scorer = open_scorers({kind: path}, ScorerSettings(device=device))[kind]
+    if isinstance(scorer, Missing):
+        return scorer.reason
+    found = {}
+    for done, (title, each) in enumerate(items.items()):
+        bench.darkroom.tell(f"scoring: {kind}", done, len(items))
+        try:
+            found[title] = bootstrap(_scores(scorer, title, each, folder / "scores" / f"{kind}-{scorer.hash}.json"))
+        except UnavailableError as reason:
+            return str(reason)
     return found
+
+
+def _scores(scorer: Scorer, title: str, items: Sequence[Item], path: Path) -> list[float]:
+    """One score a case. Those of a method are kept at ``path`` when it is done: a run that is stopped asks for none again."""
+    try:
+        kept: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        kept = {}  # none yet, or damaged: they are asked for again
+    names = [
+        "/".join((item.paths[0].parent.parent.name, item.paths[0].name)) for item in items
+    ]  # holds all that decides a picture
+    fresh = [i for i, name in enumerate(names) if name not in kept]
+    if fresh:
+        pictures = [show(items[i]) for i in fresh]
+        if None in pictures:
+            raise DistokError(
+                f"pictures of {title} are gone from the report's folder; delete its items there and run again, or leave the "
+                "scorers out"
+            )
+        scores = scorer(pictures, [said(items[i]) for i in fresh]).tolist()
+        kept |= {names[i]: value for i, value in zip(fresh, scores, strict=True)}
+        write_text(path, json.dumps(kept, indent=0, sort_keys=True) + "\n")
+    return [kept[name] for name in names]
 
 
 def said(item: Item) -> str:

@@ -76,6 +76,8 @@ class Origin:
             stored = json.loads((out / f"{self.suite}.json").read_text(encoding="utf-8"))
             if stored["origin"]["fingerprint"] != self.fingerprint or self.suite in stored.get("absent", {}):
                 return None
+            if not all((out / name).is_file() for name in stored["origin"]["files"]):
+                return None
             return tuple(
                 Table(each["title"], tuple(each["columns"]), tuple(map(tuple, each["rows"])), each["note"])
                 for each in stored["tables"]

@@ -84,9 +84,17 @@ class Rulers:
         Raises:
             DistokError: there is no evaluator.
         """
+        return Looks.of(self.need_evaluator().read(pictures), self.names)
+
+    def need_evaluator(self) -> "Evaluator":
+        """The evaluator; a suite that cannot do without it asks before it draws anything.
+
+        Raises:
+            UnavailableError: there is none.
+        """
         if self.evaluator is None:
             raise UnavailableError("this needs the independent evaluator; give its file with --evaluator")
-        return Looks.of(self.evaluator.read(pictures), self.names)
+        return self.evaluator
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,10 @@ class Result:
     def save(self, out: Path, origin: "Origin | None" = None) -> Path:
         """Write ``SUITE.md``, ``.csv`` and the images into ``out``, then the page over all suites there, and ``SUITE.json``.
 
-        The JSON file comes last: where it is, everything is.
+        The JSON file goes first and comes last: where it is, everything is, and of one run.
         """
+        for old in (f"{self.suite}.json", f"{self.suite}.csv"):
+            (out / old).unlink(missing_ok=True)
         if self.records:
             write_text(out / f"{self.suite}.csv", csv_text(self.records))
         for name, data in self.images.items():
@@ -102,8 +104,9 @@ class Result:
         body += "".join(_inline(name, data) for name, data in self.images.items())
         body += f"<p>{html.escape(line)}</p>\n" if line else ""
         write_text(out / f"{self.suite}.html", body)
-        page = write_index(out, self.suite)
-        told = {} if origin is None else {"origin": origin.record()}
+        page = write_index(out)
+        files = [f"{self.suite}{end}" for end in (".md", ".html", *([".csv"] if self.records else []))]
+        told = {} if origin is None else {"origin": origin.record() | {"files": files}}
         stored = {**self.figures, "tables": [asdict(table) for table in self.tables], **told}
         write_text(out / f"{self.suite}.json", json.dumps(plain(stored), indent=1, allow_nan=False) + "\n")
         return page
@@ -115,11 +118,11 @@ def _inline(name: str, data: bytes) -> str:
     return f'<p><img src="data:image/png;base64,{text}" alt="{html.escape(name)}"></p>\n'
 
 
-def write_index(out: Path, latest: str) -> Path:
-    """One self-contained page over every suite that ``out`` holds, the ``latest`` included."""
+def write_index(out: Path) -> Path:
+    """One self-contained page over every suite that ``out`` holds."""
     from distok.evaluation.suites import SUITES
 
-    held = [name for name in SUITES if name == latest or (out / f"{name}.html").is_file()]
+    held = [name for name in SUITES if (out / f"{name}.html").is_file()]
     body = "\n".join((out / f"{name}.html").read_text(encoding="utf-8") for name in held)
     links = " · ".join(f'<a href="#{name}">{name}</a>' for name in held)
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -189,6 +192,14 @@ def chart(draw: Any, columns: int, title: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def charted(name: str, draw: Any, columns: int, title: str) -> tuple[dict[str, bytes], str]:
+    """A :func:`chart` under its name and nothing to say; where none can be drawn, no image and a sentence that says why."""
+    try:
+        return {name: chart(draw, columns, title)}, ""
+    except UnavailableError as reason:
+        return {}, f" No {name}: {reason}."
 
 
 def number(value: float) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from distok import seeds as randomness
 from distok.backends.prompts import PROMPT
-from distok.errors import DistokError
+from distok.errors import DistokError, UnavailableError
 from distok.evaluation.ablation import settings_of
 from distok.evaluation.cases import Bench
 from distok.evaluation.pictures import Shot
@@ -40,6 +40,8 @@ def series(bench: Bench, folder: Path, seeds: int = 4, chains: int = 8, marks: S
         chains: how many chains of classes.
         marks: steps to look at; the last one ends the training.
     """
+    if len(bench.names) < max(DEPTHS):
+        raise UnavailableError(f"chains of {max(DEPTHS)} classes are fused, and this model knows {len(bench.names)}")
     models = _trained(bench, folder, marks)
     random = randomness.rng(0, "series")
     members = [random.choice(len(bench.names), max(DEPTHS), replace=False) for _ in range(chains)]
@@ -100,6 +102,8 @@ def _trained(bench: Bench, folder: Path, marks: Sequence[int]) -> "dict[int, Dis
                 trainer.model.save(paths[step], trainer.provenance())
 
         if not all(_is_of(path, trainer.provenance()) for path in paths.values()):
+            trainer.resume(folder)
+            look({"step": trainer.step})  # a run that was killed at a mark had saved its checkpoint, and not yet the model
             trainer.run(folder, look)
     lost = [path for path in paths.values() if not _is_of(path, trainer.provenance())]
     if lost:

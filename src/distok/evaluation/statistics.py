@@ -4,7 +4,7 @@ Shapes: c cases.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -45,11 +45,43 @@ def bootstrap(values: Float[np.ndarray, " c"] | Sequence[float], seed: int = 0, 
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
         raise DistokError(f"a bootstrap needs a list of finite numbers, one a case, not {values.size} of shape {values.shape}")
     if values.size <= FEW:
-        reach = STUDENT[values.size - 2] * values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.inf
+        reach = student(values.size - 1) * values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.inf
         return Interval(float(values.mean()), float(values.mean() - reach), float(values.mean() + reach))
     drawn = seeds.rng(seed, "bootstrap", values.size).integers(values.size, size=(resamples, values.size))
     low, high = np.quantile(values[drawn].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def jackknife(measure: Callable[[list[int]], float], count: int) -> Interval:
+    """A measure of a whole set of ``count`` groups with its 95 % interval over groups; for what is no mean of them.
+
+    Each group is left out in turn (Efron & Tibshirani 1993, formula 11.5): drawing groups again, as a bootstrap does, would put
+    twins into the set, which diversity and duplicates would take for a finding. Of one or two groups the interval has no ends.
+
+    Args:
+        measure: of the groups of these numbers.
+        count: how many groups there are.
+
+    Raises:
+        DistokError: no group, or what ``measure`` raises.
+    """
+    if count < 1:
+        raise DistokError("a measure of a set needs at least one group")
+    everything = list(range(count))
+    whole = measure(everything)
+    if count < 3:
+        return Interval(whole, -np.inf, np.inf)
+    without = np.array([measure(everything[:i] + everything[i + 1 :]) for i in everything])
+    reach = student(count - 1) * float(np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum()))
+    return Interval(whole, whole - reach, whole + reach)
+
+
+def student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t; above 9 degrees of freedom by its expansion, within 0.003 (Fisher & Cornish 1960)."""
+    if freedom <= len(STUDENT):
+        return STUDENT[freedom - 1]
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def of_hits(hits: Bool[np.ndarray, " c"] | Sequence[bool]) -> Interval:

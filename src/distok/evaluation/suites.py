@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from distok.checkpoints import check_device
 from distok.concept import digest
@@ -10,7 +10,7 @@ from distok.errors import DistokError, UnavailableError
 from distok.evaluation.cases import Bench
 from distok.evaluation.job import Job
 from distok.evaluation.origin import Origin
-from distok.evaluation.report import Result, Table
+from distok.evaluation.report import INDEX, Result, Table, write_index
 from distok.scorers import KINDS, located
 
 EXPLORED = 12  # pictures of each prior, in units of ``seeds``
@@ -31,7 +31,7 @@ def _methods(bench: Bench, job: Job) -> Result:
     from distok.evaluation.methods import methods
 
     given = job.given(chosen="methods", scorers="scorers")
-    return methods(bench, job.out, job.seeds, job.cases, preset=job.baselines, **given)
+    return methods(bench, job.out, job.seeds, job.cases, preset=job.baselines, device=job.setup.device, **given)
 
 
 def _cost(bench: Bench, job: Job) -> Result:
@@ -153,14 +153,8 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
     """
     wanted = GROUPS.get(known(suite), (suite,))
     check_device(job.setup.device)
-    tables: dict[str, tuple[Table, ...]] = {}
-    if "world" in wanted and job.setup.backend is None:
-        from distok.evaluation.instrument import check_world
-
-        tables["world"] = check_world(job.out, job.callback, command=command)["tables"]
+    tables = {name: _world(job, command, alone=name == suite) for name in wanted if name == "world"}
     chosen = [name for name in wanted if name in _RUN]
-    if not chosen and "world" not in tables:
-        raise DistokError("the suite 'world' measures the Menagerie alone; leave --backend out, or choose another suite")
     if not chosen:
         return tables
     bench = job.setup.open(job.out, job.callback)
@@ -176,6 +170,8 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
         result = _run(name, bench, mine, alone=name == suite)
         result.save(job.out, origin)
         tables[name] = result.tables
+    if not (job.out / INDEX).is_file():  # somebody took it away, and every suite was there
+        write_index(job.out)
     return tables
 
 
@@ -195,8 +191,27 @@ def _run(name: str, bench: Bench, job: Job, alone: bool) -> Result:
     except UnavailableError as reason:
         if alone:
             raise
-        table = Table("Could not be measured", ("suite", "why"), ((name, str(reason)),))
-        return Result(name, {"absent": {name: str(reason)}}, (table,))
+        return Result(name, {"absent": {name: str(reason)}}, (_unmeasured(name, reason),))
+
+
+def _world(job: Job, command: str, alone: bool) -> tuple[Table, ...]:
+    """The shipped world beside its bars, which says nothing of other parts; in a group why not, and the others go on."""
+    from distok.evaluation.instrument import check_world
+
+    try:
+        if other := [f.name for f in fields(job.setup) if getattr(job.setup, f.name) != f.default]:
+            given = f"--{other[0].replace('_', '-')}"
+            raise UnavailableError(f"'world' measures the shipped world as it is, on the CPU; leave {given} out for it")
+        found: tuple[Table, ...] = check_world(job.out, job.callback, command=command)["tables"]
+    except UnavailableError as reason:
+        if alone:
+            raise
+        return (_unmeasured("world", reason),)
+    return found
+
+
+def _unmeasured(name: str, reason: UnavailableError) -> Table:
+    return Table("Could not be measured", ("suite", "why"), ((name, str(reason)),))
 
 
 def known(suite: str) -> str:

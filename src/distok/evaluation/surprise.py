@@ -20,6 +20,8 @@ from distok.evaluation.contest import Contest, Item, show
 from distok.evaluation.exploration import SINGLES, exploration_table, judge
 from distok.evaluation.pictures import Shot
 from distok.evaluation.report import Result, grid
+from distok.evaluation.statistics import Interval, jackknife
+from distok.scorers.sets import vendi
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,6 +41,7 @@ def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menager
     Through a prior ConceptLab's searches meet fresh noise at every step, as published. In text space their seed decides which
     prompts they see in which order, and no more: they may all end at one concept, and then the table says so.
     """
+    bench.rulers.need_evaluator()
     contest = Contest(bench, folder, preset)
     items = _searched(bench, contest, count, preset)
     title = baseline(RIVAL, preset).title
@@ -46,6 +49,7 @@ def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menager
     order = randomness.rng(0, "surprise", "species").permutation(len(bench.names))
     species = [named(bench.names[order[i % len(order)]]) for i in range(count)]
     figures: dict[str, Any] = {}
+    ratios: dict[str, Interval] = {}
     rows = {}
     for place, (noise, seeds) in enumerate((("own noise", range(count)), ("the same noise", [COMMON] * count))):
         shots = [Shot(PROMPT, seed, token) for seed, token in zip(seeds, tokens, strict=True)]
@@ -59,11 +63,8 @@ def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menager
         for method, pictures in ((DISTOK, ours), (title, theirs), (SINGLES, scale)):
             rows[f"{method}, {noise}"] = pictures[:10]
             figures[f"{method}, {noise}"] = judge(bench, pictures)
-    ratios = {
-        noise: figures[f"{DISTOK}, {noise}"]["vendi"] / figures[f"{title}, {noise}"]["vendi"]
-        for noise in ("own noise", "the same noise")
-    }
-    told = " and ".join(f"{ratio:.2f} in {noise}" for noise, ratio in ratios.items())
+        ratios[noise] = _ratio(bench, ours, theirs)
+    told = " and ".join(f"{ratio} in {noise}" for noise, ratio in ratios.items())
     note = f"{count} concepts each, one picture a concept and noise; Vendi score of DisTok over that of ConceptLab: {told}."
     if _alike(theirs):  # in the last noise, which is the same for all
         note += f" The {count} searches of {title} ended at one concept, so its diversity in own noise is that of the noise."
@@ -71,6 +72,12 @@ def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menager
     table = exploration_table("Open-ended exploration", figures, "method", note)
     page = grid(rows, [""] * min(10, count))
     return Result("surprise", {"methods": figures, "ratios": ratios}, (table,), (), {"surprise.png": page})
+
+
+def _ratio(bench: Bench, ours: "Sequence[Image.Image]", theirs: "Sequence[Image.Image]") -> Interval:
+    """Vendi score of one set over that of another with as many concepts; the interval leaves out a concept of each at a time."""
+    x, y = (bench.rulers.look(pictures).features for pictures in (ours, theirs))
+    return jackknife(lambda kept: vendi(x[kept]) / vendi(y[kept]), len(x))
 
 
 def _alike(pictures: "Sequence[Image.Image]") -> bool:

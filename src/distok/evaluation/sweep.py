@@ -9,7 +9,7 @@ import numpy as np
 
 from distok.distribution import Distribution
 from distok.evaluation.cases import ARTIST, DISTOK, STRIDE, Bench, Case, artist_pictures, shoot
-from distok.evaluation.report import Result, Table, chart, grid, number
+from distok.evaluation.report import Result, Table, charted, grid, number
 from distok.evaluation.statistics import bootstrap
 
 CONTROL = "mean of tokens"
@@ -48,11 +48,13 @@ def sweep(bench: Bench, seeds: int = 10, pairs: int = 12, points: int = 11) -> R
     lines = tuple((m, *(str(figures[who][m]) for who in bench.rulers.who)) for m in next(iter(figures.values())))
     note = f"|measured − asked| of the swept class: mean over {points} weights and {len(chosen)} pairs, 95 % interval over pairs."
     note += f" Differences are paired by pair. Curves and pictures: the first {len(rows)}."
-    table = Table("One weight swept", ("method", *(f"error by the {who} ↓" for who in bench.rulers.who)), lines, note)
     reader = bench.rulers.who[-1]
-    plot = chart(lambda axes: _plot(axes, records, reader), len(rows), f"asked against measured weight, by the {reader}")
-    page = grid(rows, [number(weight)[:4] for weight in weights])
-    return Result("sweep", figures, (table,), records, {"sweep-curves.png": plot, "sweep.png": page})
+    title = f"asked against measured weight, by the {reader}"
+    images, gap = charted("sweep-curves.png", lambda axes: _plot(axes, records, reader), len(rows), title)
+    heads = ("method", *(f"error by the {who} ↓" for who in bench.rulers.who))
+    table = Table("One weight swept", heads, lines, note + gap)
+    images["sweep.png"] = grid(rows, [number(weight)[:4] for weight in weights])
+    return Result("sweep", figures, (table,), records, images)
 
 
 def _point(index: int, first: str, second: str, weight: float) -> Case:

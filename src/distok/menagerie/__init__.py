@@ -19,14 +19,14 @@ def home() -> Path:
 
 def need_artist() -> None:
     """Refuse, with the remedy, where the drawing library is not installed or lacks a library of the system."""
-    from distok.errors import DistokError
+    from distok.errors import UnavailableError
 
     try:
         import skia  # noqa: F401
     except ModuleNotFoundError:
-        raise DistokError("drawing needs skia-python; install it with: pip install skia-python") from None
+        raise UnavailableError("drawing needs skia-python; install it with: pip install skia-python") from None
     except ImportError as error:
-        raise DistokError(f"skia-python cannot be opened ({error}); on Debian or Ubuntu: apt-get install {SYSTEM}") from None
+        raise UnavailableError(f"skia-python cannot be opened ({error}); on Debian or Ubuntu: apt-get install {SYSTEM}") from None
 
 
 def draw(

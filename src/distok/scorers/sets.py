@@ -69,7 +69,9 @@ def frechet(a: Float[np.ndarray, "n f"], b: Float[np.ndarray, "m f"]) -> float:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise DistokError(f"a Fréchet distance needs two sets of at least 2 samples of equal width, not {a.shape} and {b.shape}")
     x, y = ((side - side.mean(0)) / np.sqrt(len(side) - 1) for side in (a, b))
-    root = np.linalg.svd(x @ y.T, compute_uv=False).sum()  # = tr (Σ₁ Σ₂)^½ with Σ₁ = xᵀx, Σ₂ = yᵀy
+    # Σ₁ = xᵀx stays when x is replaced by the R of its QR decomposition, which has at most f rows.
+    r, t = (np.linalg.qr(side, mode="r") for side in (x, y))
+    root = np.linalg.svd(r @ t.T, compute_uv=False).sum()  # = tr (Σ₁ Σ₂)^½
     shift = a.mean(0) - b.mean(0)
     return float(max(0.0, shift @ shift + (x * x).sum() + (y * y).sum() - 2 * root))
 
