@@ -188,7 +188,7 @@ class _Loop:
 
     def _cast(self, value: Tensor) -> Tensor:
         module = getattr(self.pipe, "unet", None) or self.pipe.transformer
-        return value.to(module.device, module.dtype)
+        return value.to(self.pipe._execution_device, module.dtype)  # the module itself may be waiting elsewhere
 
 
 def predicted_x0(

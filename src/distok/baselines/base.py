@@ -269,11 +269,14 @@ class Baseline(ABC):
             callback,
         )
         start = time.perf_counter()
-        self.learn(ask)
-        learned = time.perf_counter()
-        ready = self.prepare(ask)
-        prepared = time.perf_counter()
-        pictures, details = self.draw(ask, ready)
+        try:
+            self.learn(ask)
+            learned = time.perf_counter()
+            ready = self.prepare(ask)
+            prepared = time.perf_counter()
+            pictures, details = self.draw(ask, ready)
+        finally:
+            backend.placement.leave()  # some methods call the pipeline's parts themselves
         spent = (learned - start, prepared - learned, time.perf_counter() - prepared)
         return Outcome(pictures, ask.seeds, ready.concept, *spent, {**ready.details, **details})
 
