@@ -196,6 +196,10 @@ def test_what_a_method_cannot_do_is_said(backend, labeler):
             baseline(name).make(backend, None, MIX, [1])
     with pytest.raises(DistokError, match="ConceptLab asks a labeler for its negatives"):
         baseline("concept-lab").make(backend, None, single, [1])
+    for name, names in (("concept-lab", None), ("adaptive-negatives", None), ("adaptive-negatives", ["cat"])):
+        text = rf"{baseline_class(name).title}'s labeler has nothing to answer but the mix itself; .*\(--concepts\)"
+        with pytest.raises(DistokError, match=text):
+            baseline(name).make(backend, labeler, single, [1], names=names, steps=2)
 
 
 class TestControls:
@@ -326,6 +330,14 @@ class TestCommandLine:
         assert status == 0, err
         (negative,) = json.loads(out)["details"]["negatives"]
         assert negative in NAMES
+
+    def test_a_reading_among_the_mix_alone_says_so(self, command, pipeline_folder, labeler_folder, tmp_path):
+        (tmp_path / "names.txt").write_text("\n".join(NAMES))
+        words = ["baseline", "dominant", "cat, dog", "--backend", pipeline_folder, "--labeler", labeler_folder, "-n", 1]
+        for more, closed in (([], True), (["--concepts", "names.txt"], False)):
+            status, out, err = command(*words, *more, "--out", f"made-{closed}")
+            assert status == 0, err
+            assert ("a choice among the classes of the mix alone; give all that are known with --concepts" in out) == closed
 
     def test_without_a_name_the_methods_are_listed(self, command):
         status, out, _ = command("baseline", "--json")

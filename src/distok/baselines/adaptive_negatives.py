@@ -82,6 +82,7 @@ class AdaptiveNegatives(Baseline):
         scale = ask.options.get("guidance_scale", ask.backend.defaults.guidance_scale)
         if scale <= 1:
             raise UnavailableError(f"{self.title} acts through guidance, and the guidance scale is {scale:g}; give one above 1")
+        ask.others(self.title)  # without them it would be the plain prompt, and nobody would know
         names = ask.by_weight()
         what = self.settings.new_kind.format(names[0]) if len(names) == 1 else " ".join(names)
         prompt = named(what, ask.prompt)
@@ -113,7 +114,7 @@ class _Loop:
         self.pipe = ask.backend.renderer()
         self.positive = {key: value.detach() for key, value in ask.backend.condition([prompt]).items()}
         self.negatives: list[list[str]] = [[] for _ in ask.seeds]
-        self.choices = [name for name in ask.names if name not in ask.mix.names]
+        self.choices = ask.others(AdaptiveNegatives.title)
         self.steps: int = ask.options.get("steps", ask.backend.defaults.steps)
         done, total = part
         self._told = counter(ask.callback, done, len(ask.seeds), total, self.steps)
@@ -156,7 +157,7 @@ class _Loop:
             self._told(step + 1)
         how = self.how
         window = how.first * self.steps <= step < how.last * self.steps
-        if not window or step % how.every or step + 1 == self.steps or not self.choices:
+        if not window or step % how.every or step + 1 == self.steps:
             return {}
         said = [self._answers(picture) for picture in self._look()]
         new = [[name for name in names if name not in known] for names, known in zip(said, self.negatives, strict=True)]

@@ -99,6 +99,17 @@ class Ask:
         """The classes, heaviest first."""
         return [name for name, _ in self.mix.top(len(self.mix.names))]
 
+    def others(self, title: str) -> list[str]:
+        """The known classes that are not of the mix: what the labeler may take a picture for, other than what it shall be.
+
+        Raises:
+            DistokError: there are none; the message begins with the method's title.
+        """
+        others = [name for name in self.names if name not in self.mix.names]
+        if not others:
+            raise DistokError(f"{title}'s labeler has nothing to answer but the mix itself; give the known classes (--concepts)")
+        return others
+
     def reader(self) -> "Labeler":
         """The labeler; only for methods that say they need one, which :meth:`Baseline.make` has checked."""
         assert self.labeler is not None

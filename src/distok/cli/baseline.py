@@ -164,6 +164,8 @@ def _finish(method: Any, asked: Any, outcome: Any, parts: _Parts, folder: Path, 
         output.show("not measured: this backend has no labeler; give one with --labeler")
     else:
         output.show(f"KL(asked ‖ measured) [bold]{record['kl']:.3f}[/bold] nats · JS {record['js']:.3f} (0 is a perfect match)")
+        if set(names) == set(asked.names):
+            output.show("[dim]a choice among the classes of the mix alone; give all that are known with --concepts[/dim]")
     if not method.weights:
         output.show(f"[dim]{method.title} knows which classes, not how much of each[/dim]")
     count, once = len(outcome.pictures), outcome.once_seconds
