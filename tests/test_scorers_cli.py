@@ -1,10 +1,13 @@
 """``distok score`` and the table behind it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
+from distok.concept import write_picture
+from distok.concept.picture import Recipe
 from distok.errors import DistokError
 from distok.scorers import Missing
 from distok.scorers.table import METRICS, Tools, score
@@ -12,6 +15,10 @@ from tests import edge, tiny, tiny_scorers
 from tests.tiny_scorers import pictures
 
 MIX = "cat=0.5, dog=0.5"
+RECIPE = Recipe(
+    prompt="a photo of a {}", seed=0, steps=2, guidance_scale=3.0, size=16, concept="cat50dog50", concept_hash="0",
+    distribution={"cat": 0.5, "dog": 0.5}, z=None, names_hash="", backend="", backend_hash="", model_hash="", version="",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -118,18 +125,18 @@ class TestCommand:
         assert record["higher_is_better"] == {"js": False, "unnamed": True, "duplicates": False}
 
     def test_prompt_and_mix_come_from_the_pictures_own_recipe(self, distok_command, tmp_path, options, clip_folder):
-        from distok.concept import write_picture
-        from distok.concept.picture import Recipe
-
-        recipe = Recipe(
-            prompt="a photo of a {}", seed=0, steps=2, guidance_scale=3.0, size=16, concept="cat50dog50", concept_hash="0",
-            distribution={"cat": 0.5, "dog": 0.5}, z=None, names_hash="", backend="", backend_hash="", model_hash="", version="",
-        )  # fmt: skip
-        write_picture(tmp_path / "own.png", pictures()[0], recipe)
+        write_picture(tmp_path / "own.png", pictures()[0], RECIPE)
         metrics = ["-m", f"clipscore={clip_folder}", "-m", "kl", "--json", *options]
         _, own, _ = distok_command("score", "own.png", *metrics)
         _, told, _ = distok_command("score", "own.png", *metrics, "--prompt", "a photo of a cat dog", "--mix", MIX)
         assert json.loads(own) == json.loads(told)
+
+    def test_an_explored_picture_has_no_words_to_compare_with(self, distok_command, tmp_path, options, clip_folder):
+        write_picture(tmp_path / "own.png", pictures()[0], replace(RECIPE, concept="normal-0-003", distribution=None))
+        status, out, err = distok_command("score", "own.png", "-m", f"clipscore={clip_folder}", *options)
+        assert (status, out) == (2, "")
+        assert "own.png is of an explored concept and holds no words to compare with; give one with --prompt" in err
+        assert distok_command("score", "own.png", "-m", f"clipscore={clip_folder}", "--prompt", "a cat", *options)[0] == 0
 
     def test_errors_are_one_line(self, distok_command, files, options, tmp_path):
         (tmp_path / "empty").mkdir()
