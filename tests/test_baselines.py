@@ -13,7 +13,7 @@ from distok.baselines import BASELINES, baseline, baseline_class
 from distok.baselines.base import Ask
 from distok.baselines.prior_interpolation import interpolate
 from distok.distribution import Distribution
-from distok.errors import DistokError
+from distok.errors import DistokError, UnavailableError
 from distok.model import DisTok
 from tests import edge, tiny_families
 from tests.test_families import fingerprint
@@ -221,6 +221,16 @@ class TestControls:
         assert np.abs(pixels(tilted.pictures) - pixels([plain])).max() > 1
         owl = baseline("prompt-weighting").make(backend, None, Distribution(("owl",), (1.0,)), [7], steps=1, size=16)
         assert owl.details["prompt"] == "a photo of an (owl:1.0000)"
+
+    def test_emphasis_of_names_with_brackets_is_refused(self, backend):
+        bird = Distribution(("crane (bird)", "owl"), (0.7, 0.3))
+        with pytest.raises(UnavailableError, match=r"writes emphasis in brackets, and 'crane \(bird\)' has some"):
+            baseline("prompt-weighting").make(backend, None, bird, [7])
+
+    def test_emphasis_is_cut_at_the_strongest(self, backend):
+        many = Distribution(("cat", *"abcdefg"), (0.93, *(0.01,) * 7))
+        ready = baseline("prompt-weighting").prepare(Ask(backend, None, many, (7,), many.names))
+        assert ready.prompt.startswith("a photo of a (cat:5.0000) (a:0.0800)")
 
     def test_the_concept_of_the_mean_of_tokens_draws_the_same_picture_again(self, backend):
         made = baseline("mean-of-tokens").make(backend, None, MIX, [7])
