@@ -144,6 +144,7 @@ def typicality(
 
     Relative typicality compares a category with its sub-categories in CLIP (VLM-guided adaptive negative prompting, 2025);
     its exact formula is in an appendix that we could not read, so this form is ours and its numbers are not the paper's.
+    From Python alone: it takes a category and its kinds in place of a prompt, so it is no :class:`Scorer` and in no table.
 
     Raises:
         DistokError: no picture, or no kind.
