@@ -244,7 +244,7 @@ class TestFidelity:
                 "js": js(asked, read),
                 "top1": float(order[0] == 0),
                 "topk": float(set(order[:3]) == {0, 1, 2}),
-                "spearman": spearman(asked, np.where(read < 0.01, 0, read)),
+                "spearman": spearman(*(np.where(side < 0.01, 0, side) for side in (asked, read))),
             }[measure]
             assert score == pytest.approx(wanted, abs=1e-5)
             assert scorer.scale.low <= score <= scorer.scale.high + 1e-6
