@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from distok.errors import DistokError
-from distok.scorers import KINDS, Missing, MissingWeightsError, ScorerSettings, open_scorer, open_scorers
+from distok.scorers import KINDS, Missing, MissingWeightsError, NotFiniteError, ScorerSettings, open_scorer, open_scorers
 from distok.scorers.aesthetic import Aesthetic
 from distok.scorers.base import Scale
 from distok.scorers.clip import load_tower, typicality
@@ -125,6 +125,17 @@ class TestEveryScorer:
             path.unlink()
         with pytest.raises(DistokError, match="holds no"):
             open_scorer(kind(name), copy)
+
+
+@pytest.mark.parametrize("name", SAVE)
+def test_a_score_that_is_no_number_is_refused(name, folders):
+    scorer = open_scorer(kind(name), folders[name])
+    parts = [*vars(scorer).values(), getattr(getattr(scorer, "tower", None), "model", None)]
+    with torch.no_grad():
+        for parameter in (p for part in parts if isinstance(part, torch.nn.Module) for p in part.parameters()):
+            parameter.fill_(float("nan"))
+    with pytest.raises(NotFiniteError, match="is not finite; use dtype float32, or copy the weights again"):
+        scorer(pictures(), PROMPTS)
 
 
 class TestOpening:

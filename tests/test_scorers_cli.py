@@ -9,7 +9,7 @@ from PIL import Image
 from distok.concept import write_picture
 from distok.concept.picture import Recipe
 from distok.errors import DistokError
-from distok.scorers import Missing
+from distok.scorers import Missing, sets
 from distok.scorers.table import METRICS, Tools, score
 from tests import edge, tiny, tiny_scorers
 from tests.tiny_scorers import pictures
@@ -97,6 +97,40 @@ class TestTable:
             with pytest.raises(DistokError, match=f"{metric} has no weights of its own, and was given here; .*{instead}"):
                 score(pictures(), {metric: "here"}, tools=tools)
         assert len(set(METRICS)) == len(METRICS)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A CLIP folder of whose weights some are no numbers."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny_scorers.save_clip(tmp_path / "damaged")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["visual_projection.weight"][:] = float("nan")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+class TestNotFinite:
+    def test_what_is_no_number_is_missing_and_leaves_the_others_alone(self, tools, damaged):
+        found = score(pictures(), {"clipscore": damaged, "kl": None, "unnamed": None}, "a cat", MIX, tools)
+        assert str(found.each["clipscore"]) == (
+            "missing: a CLIP feature is not finite; use dtype float32, or copy the weights again"
+        )
+        assert [len(found.each[name]) for name in ("kl", "unnamed")] == [4, 4]
+        assert "clipscore" not in found.hashes
+
+    def test_a_whole_set_of_it_too(self, labeler_folder, damaged):
+        tools = Tools(labeler=labeler_folder, names=tiny.NAMES, features=damaged, reference=pictures()[:2])
+        found = score(pictures(), {"unseen": None, "kl": None, **dict.fromkeys(sets.SCALES)}, None, MIX, tools)
+        assert {lost.name for lost in found.missing} == {"unseen", *sets.SCALES}
+        assert len(found.each["kl"]) == 4
+
+    def test_the_json_holds_no_nan(self, distok_command, files, options, damaged):
+        words = ["-m", f"clipscore={damaged}", "-m", "kl", "--prompt", "a cat", "--mix", MIX, "--json", *options]
+        status, out, err = distok_command("score", files, *words)
+        assert status == 0, err
+        assert "is not finite" in json.loads(out)["missing"]["clipscore"]
 
 
 class TestCommand:
