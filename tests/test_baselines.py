@@ -1,4 +1,4 @@
-"""Every method on its families: the one signature, determinism, errors, the command line; and the controls' limiting cases."""
+"""Every method on its families: the one signature, determinism, errors; and the controls' limiting cases."""
 
 import functools
 import json
@@ -13,7 +13,7 @@ from distok.baselines import BASELINES, baseline, baseline_class
 from distok.baselines.base import Ask
 from distok.baselines.prior_interpolation import interpolate
 from distok.distribution import Distribution
-from distok.errors import DistokError
+from distok.errors import DistokError, UnavailableError
 from distok.model import DisTok
 from tests import edge, tiny_families
 from tests.test_families import fingerprint
@@ -196,6 +196,10 @@ def test_what_a_method_cannot_do_is_said(backend, labeler):
             baseline(name).make(backend, None, MIX, [1])
     with pytest.raises(DistokError, match="ConceptLab asks a labeler for its negatives"):
         baseline("concept-lab").make(backend, None, single, [1])
+    for name, names in (("concept-lab", None), ("adaptive-negatives", None), ("adaptive-negatives", ["cat"])):
+        text = rf"{baseline_class(name).title}'s labeler has nothing to answer but the mix itself; .*\(--concepts\)"
+        with pytest.raises(DistokError, match=text):
+            baseline(name).make(backend, labeler, single, [1], names=names, steps=2)
 
 
 class TestControls:
@@ -217,6 +221,16 @@ class TestControls:
         assert np.abs(pixels(tilted.pictures) - pixels([plain])).max() > 1
         owl = baseline("prompt-weighting").make(backend, None, Distribution(("owl",), (1.0,)), [7], steps=1, size=16)
         assert owl.details["prompt"] == "a photo of an (owl:1.0000)"
+
+    def test_emphasis_of_names_with_brackets_is_refused(self, backend):
+        bird = Distribution(("crane (bird)", "owl"), (0.7, 0.3))
+        with pytest.raises(UnavailableError, match=r"writes emphasis in brackets, and 'crane \(bird\)' has some"):
+            baseline("prompt-weighting").make(backend, None, bird, [7])
+
+    def test_emphasis_is_cut_at_the_strongest(self, backend):
+        many = Distribution(("cat", *"abcdefg"), (0.93, *(0.01,) * 7))
+        ready = baseline("prompt-weighting").prepare(Ask(backend, None, many, (7,), many.names))
+        assert ready.prompt.startswith("a photo of a (cat:5.0000) (a:0.0800)")
 
     def test_the_concept_of_the_mean_of_tokens_draws_the_same_picture_again(self, backend):
         made = baseline("mean-of-tokens").make(backend, None, MIX, [7])
@@ -278,78 +292,3 @@ class TestControls:
         made = baseline("prior-interpolation").make(backend, None, Distribution(("cat",), (1.0,)), [5], steps=2, size=64)
         plain = backend.render(["a photo of a cat"], seeds=[5], steps=2, size=64)
         assert np.abs(pixels(made.pictures) - pixels(plain)).max() <= 1
-
-
-@pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    """``distok``, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    return edge.CommandLine(capsys, monkeypatch)
-
-
-class TestCommandLine:
-    def test_a_method_of_a_backend_without_a_model(self, command, pipeline_folder, labeler_folder, tmp_path):
-        (tmp_path / "names.txt").write_text("\n".join(NAMES))
-        words = ["baseline", "bass", "cat=0.5, dog=0.5", "--backend", pipeline_folder, "--labeler", labeler_folder]
-        words += ["--concepts", "names.txt", "-n", 2, "--seed", 3, "--set", "pool=3", "--out", "made", "--json"]
-        status, out, err = command(*words)
-        assert status == 0, err
-        record = json.loads(out)
-        assert record["method"] == "bass"
-        assert record["settings"]["pool"] == 3
-        assert record["seeds"] == [3, 4]
-        assert [(tmp_path / path).is_file() for path in record["pictures"]] == [True, True]
-        assert set(record["measured"]) == set(NAMES)
-        assert record["kl"] > 0
-        assert record["seconds"]["per_concept"] == pytest.approx(record["seconds"]["concept"] + record["seconds"]["pictures"] / 2)
-        assert json.loads((tmp_path / "made" / "baseline.json").read_text()) == record
-        assert command(*words)[0] == 0, "the same again may write over itself"
-        status, _, err = command(*words, "--set", "pool=4")
-        assert (status, "choose another --out, or add --force" in err) == (2, True)
-
-    def test_a_concept_that_a_method_made_can_be_used_elsewhere(self, command, pipeline_folder, tmp_path):
-        from distok.concept import Concept
-
-        words = ["baseline", "mean-of-tokens", "cat, dog", "--backend", pipeline_folder, "-n", 1, "--out", "made"]
-        status, out, err = command(*words)
-        assert status == 0, err
-        assert "not measured: this backend has no labeler" in out
-        assert Concept.load(tmp_path / "made" / "concept.safetensors").provenance["method"] == "mean-of-tokens"
-
-    def test_words_that_are_not_known_are_refused_unless_allowed(self, command, pipeline_folder, labeler_folder, tmp_path):
-        (tmp_path / "names.txt").write_text("\n".join(NAMES))
-        words = ["baseline", "concept-lab", "pet=1", "--backend", pipeline_folder, "--labeler", labeler_folder, "-n", 1]
-        words += ["--concepts", "names.txt", "--set", "steps_of_training=3", "--set", "query_prompt=a photo of a {}", "--json"]
-        status, _, err = command(*words)
-        assert (status, "unknown class 'pet'" in err) == (2, True)
-        status, out, err = command(*words, "--any-words")
-        assert status == 0, err
-        (negative,) = json.loads(out)["details"]["negatives"]
-        assert negative in NAMES
-
-    def test_without_a_name_the_methods_are_listed(self, command):
-        status, out, _ = command("baseline", "--json")
-        rows = json.loads(out)
-        assert (status, list(rows)) == (0, list(BASELINES))
-        assert rows["magic-mix"]["families"] == ["StableDiffusionPipeline"]
-        assert "concept-lab" in command("baseline")[1]
-
-    @pytest.mark.parametrize(
-        ("words", "text"),
-        [
-            (["bas", "cat"], "there is no baseline 'bas'; did you mean 'bass'?"),
-            (["bass"], "say what bass shall make"),
-            (["bass", "cat, dog", "--set", "pool"], "--set 'pool' has no value; write NAME=VALUE"),
-            (["bass", "cat, dog", "--set", "pool=many"], "pool is 'many'"),
-            (["diff-morpher", "cat, dog", "--set", "adain=off"], "adain is 'off', but it must be true or false"),
-            (["concept-lab", "cat, dog", "--set", "templates=[1]"], "templates is (1,), but it must be prompts with one {}"),
-            (["bass", "cat, dog", "--seed", "-1"], "the seed is -1"),
-            (["bass", "cat, dog", "-n", "0"], "cannot make 0 pictures"),
-            (["bass", "cat=0"], "all weights are zero"),
-        ],
-    )
-    def test_mistakes_are_one_line(self, command, words, text):
-        status, out, err = command("baseline", *words)
-        assert (status, out) == (2, "")
-        assert text in err
-        assert err.count("\n") == 1

@@ -1,10 +1,14 @@
-"""The x_0 that a step of any scheduler predicts."""
+"""The x_0 that a step of any scheduler predicts, and the picture of it that a labeler is shown."""
 
+import numpy as np
 import pytest
 import torch
 
-from distok.baselines.adaptive_negatives import predicted_x0
-from distok.errors import DistokError
+from distok.backends import open_backend
+from distok.baselines.adaptive_negatives import AdaptiveNegativesSettings, _Loop, predicted_x0
+from distok.errors import DistokError, UnavailableError
+from tests import tiny_families
+from tests.test_baselines_denoising import ask, pixels
 
 
 class TestLookingAhead:
@@ -46,6 +50,16 @@ class TestLookingAhead:
         wanted = scheduler.convert_model_output(self.NOISE, sample=noisy)
         assert torch.allclose(predicted_x0(scheduler, self.NOISE, t, noisy, 2), wanted, atol=1e-4)
 
+    @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+    def test_it_agrees_with_edm(self, kind):
+        from diffusers import EDMEulerScheduler
+
+        scheduler = EDMEulerScheduler(prediction_type=kind)
+        scheduler.set_timesteps(5)
+        t, noisy = scheduler.timesteps[2], self.X0 + scheduler.sigmas[2] * self.NOISE
+        wanted = scheduler.step(self.NOISE, t, noisy).pred_original_sample
+        assert torch.allclose(predicted_x0(scheduler, self.NOISE, t, noisy, 2), wanted, atol=1e-5)
+
     def test_of_a_flow_it_takes_the_papers_factor_and_not_the_codes(self):
         from diffusers import FlowMatchEulerDiscreteScheduler
 
@@ -57,11 +71,70 @@ class TestLookingAhead:
         assert not torch.allclose(noisy - velocity, self.X0, atol=0.1)
 
     def test_schedulers_it_cannot_follow_are_refused(self):
-        from diffusers import DDIMScheduler, HeunDiscreteScheduler
+        from diffusers import (
+            CMStochasticIterativeScheduler,
+            DDIMScheduler,
+            FlowMatchHeunDiscreteScheduler,
+            HeunDiscreteScheduler,
+        )
 
         with pytest.raises(DistokError, match="cannot look ahead with a HeunDiscreteScheduler"):
             predicted_x0(HeunDiscreteScheduler(), self.NOISE, torch.tensor(1), self.NOISE, 0)
+        with pytest.raises(UnavailableError, match="FlowMatchHeunDiscreteScheduler, which takes two steps for one; use another"):
+            predicted_x0(FlowMatchHeunDiscreteScheduler(), self.NOISE, torch.tensor(1), self.NOISE, 0)
+        with pytest.raises(UnavailableError, match="CMStochasticIterativeScheduler, whose noise they do not know; use another"):
+            predicted_x0(CMStochasticIterativeScheduler(), self.NOISE, torch.tensor(1), self.NOISE, 0)
         scheduler = DDIMScheduler()
         scheduler.register_to_config(prediction_type="score")
         with pytest.raises(DistokError, match="the prediction type 'score'"):
             predicted_x0(scheduler, self.NOISE, torch.tensor(1), self.NOISE, 0)
+
+
+class TestLooking:
+    """The last of these steps ends at the x_0 that it predicts: the preview of it is the pipeline's own picture."""
+
+    @staticmethod
+    def open(family, folder, dtype=None):
+        return open_backend(tiny_families.save(family, folder), dtype=dtype)
+
+    @staticmethod
+    def looked(backend):
+        given = ask(backend, steps=3, size=32)
+        loop = _Loop(given, AdaptiveNegativesSettings(last=0.0), "a photo of a cat dog", (0, 1))
+        (made,) = pixels(loop.run())
+        with torch.no_grad():
+            (seen,) = pixels(loop._look())
+        assert made.std() > 1, "there is nothing to see"
+        return made, seen
+
+    @pytest.mark.parametrize("family", ["sdxl", "sd3"])
+    def test_it_is_the_pipelines_picture(self, family, tmp_path):
+        made, seen = self.looked(self.open(family, tmp_path))
+        assert np.abs(made - seen).max() <= 1
+
+    def test_the_vaes_mean_and_deviation_are_used(self, tmp_path):
+        backend = self.open("sdxl", tmp_path)
+        plain, _ = self.looked(backend)
+        backend.pipe.vae.register_to_config(latents_mean=[0.5, -1.0, 0.2, 0.3], latents_std=[3.0, 2.0, 1.0, 4.0])
+        made, seen = self.looked(backend)
+        assert np.abs(made - plain).max() > 1
+        assert np.abs(made - seen).max() <= 1
+
+    @pytest.mark.parametrize("name", ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"])
+    def test_by_an_edm_scheduler(self, name, tmp_path):
+        import diffusers
+
+        backend = self.open("sdxl", tmp_path)
+        backend.pipe.register_modules(scheduler=getattr(diffusers, name)())
+        made, seen = self.looked(backend)
+        assert np.abs(made - seen).max() <= 1
+
+    def test_a_vae_that_leaves_the_range_of_half_precision_is_no_black_picture(self, tmp_path):
+        backend = self.open("sdxl", tmp_path, torch.float16)
+        vae = backend.pipe.vae
+        with torch.no_grad():
+            vae.post_quant_conv.weight *= 2e4  # norms take the scale out again, where it is finite
+        assert vae.config.force_upcast
+        made, seen = self.looked(backend)
+        assert np.abs(made - seen).max() <= 1
+        assert vae.dtype == torch.float16

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distok.distribution import MAX_CLASSES, Distribution, dirichlet, js, kl, mean, sample_prior, spearman
+from distok.distribution import MAX_CLASSES, Distribution, compare, dirichlet, js, kl, mean, sample_prior, spearman
 from distok.distribution.priors import CAUCHY_CLIP, CAUCHY_SCALE
 from distok.errors import DistokError
 from distok.seeds import rng
@@ -155,6 +155,32 @@ def test_divergences_by_hand():
     assert spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
     assert spearman([1, 1, 2], [1, 2, 3]) == pytest.approx(math.sqrt(3) / 2)
     assert spearman([1, 1], [1, 2]) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "measured", "top1", "topk"),
+    [
+        ((0.5, 0.3, 0.2, 0, 0), (0.6, 0.2, 0.1, 0.06, 0.04), 1, 1),
+        ((0.5, 0.3, 0.2, 0, 0), (0.2, 0.6, 0.1, 0.06, 0.04), 0, 1),
+        ((0.5, 0.3, 0.2, 0, 0), (1, 0, 0, 0, 0), 1, 0),  # the others asked are not seen at all
+        ((0.5, 0.3, 0.2, 0, 0), (0.4, 0.2, 0.15, 0.15, 0.1), 1, 0),
+        ((0.5, 0.3, 0.2, 0, 0), (0.4, 0.4, 0.2, 0, 0), 0, 1),
+        ((0.4, 0.4, 0.2, 0, 0), (0.4, 0.4, 0.2, 0, 0), 1, 1),
+        ((0.2, 0.2, 0.2, 0.2, 0.2), (0.3, 0.3, 0.2, 0.1, 0.1), 1, 1),
+        ((0.2, 0.2, 0.2, 0.2, 0.2), (0.5, 0.5, 0, 0, 0), 1, 0),
+    ],
+)
+def test_hits_do_not_depend_on_the_order_of_the_classes(asked, measured, top1, topk):
+    for order in (range(5), range(4, -1, -1), (2, 4, 0, 3, 1)):
+        found = compare(np.array(asked)[list(order)], np.array(measured)[list(order)])
+        assert (found["top1"], found["topk"]) == (top1, topk)
+
+
+def test_a_perfect_reading_of_small_shares_ranks_as_asked():
+    asked = np.array([0.9, 0.092, 0.008, 0, 0])
+    assert compare(asked, asked)["spearman"] == pytest.approx(1)
+    many = np.full(200, 0.005)  # no share is above the noise: ranks say nothing
+    assert compare(many, many)["spearman"] == 0
 
 
 def test_distributions_are_compared_by_name_not_by_order():

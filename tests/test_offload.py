@@ -2,11 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from distok.backends import open_backend
 from distok.backends.offload import place, resting
+from distok.baselines import baseline
+from distok.distribution import Distribution
+from distok.errors import UnavailableError
 from distok.labelers import open_labeler
 from distok.training.estimation import read_back
 from tests import tiny_families, tiny_labelers
@@ -144,6 +148,29 @@ def test_networks_come_back_when_memory_runs_out(tmp_path, moves, monkeypatch):
     assert set(moves[-3:-1]) == {("UNet2DConditionModel", "cpu"), ("AutoencoderTiny", "cpu")}
     monkeypatch.undo()
     assert torch.equal(labeler.probabilities(backend.render(PROMPTS[1:], seeds=[0], **HOW), NAMES), before)
+
+
+@pytest.mark.parametrize("mode", ["balanced", "low"])
+@pytest.mark.parametrize("name", ["magic-mix", "adaptive-negatives"])
+def test_methods_that_call_the_parts_themselves_let_them_take_turns(tmp_path, moves, labeler, name, mode):
+    folder = tiny_families.save("sd1", tmp_path / "pipeline")
+    how = {"names": NAMES, "steps": 4, "guidance_scale": 3.0, "size": 16}
+    mix = Distribution(("cat", "dog"), (0.6, 0.4))
+    wanted = baseline(name).make(open_backend(folder), labeler, mix, [3, 4], **how)
+    backend = placed(folder, mode)
+    made = baseline(name).make(backend, labeler, mix, [3, 4], **how)
+    assert made.details == wanted.details
+    for mine, own in zip(made.pictures, wanted.pictures, strict=True):
+        assert np.abs(np.asarray(mine, dtype=int) - np.asarray(own, dtype=int)).max() <= 1
+    visiting = [type(part).__name__ for part in backend.placement.visiting]
+    assert moves[len(moves) - len(visiting) :] == [(name, "cpu") for name in visiting]
+
+
+def test_diffmorpher_says_that_it_cannot_take_turns(tmp_path):
+    pytest.importorskip("peft")
+    backend = placed(tiny_families.save("sd1", tmp_path / "pipeline"), "balanced")
+    with pytest.raises(UnavailableError, match="whole pipeline on the device, not offload balanced; use --offload fast"):
+        baseline("diff-morpher").make(backend, None, Distribution(("cat", "dog"), (0.6, 0.4)), [3], size=16)
 
 
 def test_nothing_moves_where_everything_fits(backend, labeler, moves):

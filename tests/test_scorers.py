@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from distok.errors import DistokError
-from distok.scorers import KINDS, Missing, MissingWeightsError, ScorerSettings, open_scorer, open_scorers
+from distok.scorers import KINDS, Missing, MissingWeightsError, NotFiniteError, ScorerSettings, open_scorer, open_scorers
 from distok.scorers.aesthetic import Aesthetic
 from distok.scorers.base import Scale
 from distok.scorers.clip import load_tower, typicality
@@ -25,6 +25,7 @@ SAVE = {
     "aesthetic": tiny_scorers.save_aesthetic,
     "qwen": tiny_scorers.save_qwen,
     "llava": tiny_scorers.save_llava,
+    "gemma": tiny_scorers.save_gemma,
 }
 
 
@@ -125,6 +126,17 @@ class TestEveryScorer:
             path.unlink()
         with pytest.raises(DistokError, match="holds no"):
             open_scorer(kind(name), copy)
+
+
+@pytest.mark.parametrize("name", SAVE)
+def test_a_score_that_is_no_number_is_refused(name, folders):
+    scorer = open_scorer(kind(name), folders[name])
+    parts = [*vars(scorer).values(), getattr(getattr(scorer, "tower", None), "model", None)]
+    with torch.no_grad():
+        for parameter in (p for part in parts if isinstance(part, torch.nn.Module) for p in part.parameters()):
+            parameter.fill_(float("nan"))
+    with pytest.raises(NotFiniteError, match="is not finite; use dtype float32, or copy the weights again"):
+        scorer(pictures(), PROMPTS)
 
 
 class TestOpening:
@@ -246,7 +258,7 @@ class TestSettings:
     def test_a_chat_model_without_a_template_cannot_be_asked(self, folders, tmp_path):
         copy = shutil.copytree(folders["qwen"], tmp_path / "copy")
         (copy / "chat_template.jinja").unlink()
-        with pytest.raises(DistokError, match="no chat template, so nobody knows how to ask it"):
+        with pytest.raises(DistokError, match=r"how to ask it; .* \(Qwen2.5-VL, LLaVA, Gemma 3, …\), copy chat_temp"):
             open_scorer("vqascore", copy)
 
     def test_scales_say_which_way_is_better(self):

@@ -1,17 +1,24 @@
 """``distok score`` and the table behind it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
+from distok.concept import write_picture
+from distok.concept.picture import Recipe
 from distok.errors import DistokError
-from distok.scorers import Missing
+from distok.scorers import Missing, sets
 from distok.scorers.table import METRICS, Tools, score
 from tests import edge, tiny, tiny_scorers
 from tests.tiny_scorers import pictures
 
 MIX = "cat=0.5, dog=0.5"
+RECIPE = Recipe(
+    prompt="a photo of a {}", seed=0, steps=2, guidance_scale=3.0, size=16, concept="cat50dog50", concept_hash="0",
+    distribution={"cat": 0.5, "dog": 0.5}, z=None, names_hash="", backend="", backend_hash="", model_hash="", version="",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +99,40 @@ class TestTable:
         assert len(set(METRICS)) == len(METRICS)
 
 
+@pytest.fixture
+def damaged(tmp_path):
+    """A CLIP folder of whose weights some are no numbers."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny_scorers.save_clip(tmp_path / "damaged")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["visual_projection.weight"][:] = float("nan")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+class TestNotFinite:
+    def test_what_is_no_number_is_missing_and_leaves_the_others_alone(self, tools, damaged):
+        found = score(pictures(), {"clipscore": damaged, "kl": None, "unnamed": None}, "a cat", MIX, tools)
+        assert str(found.each["clipscore"]) == (
+            "missing: a CLIP feature is not finite; use dtype float32, or copy the weights again"
+        )
+        assert [len(found.each[name]) for name in ("kl", "unnamed")] == [4, 4]
+        assert "clipscore" not in found.hashes
+
+    def test_a_whole_set_of_it_too(self, labeler_folder, damaged):
+        tools = Tools(labeler=labeler_folder, names=tiny.NAMES, features=damaged, reference=pictures()[:2])
+        found = score(pictures(), {"unseen": None, "kl": None, **dict.fromkeys(sets.SCALES)}, None, MIX, tools)
+        assert {lost.name for lost in found.missing} == {"unseen", *sets.SCALES}
+        assert len(found.each["kl"]) == 4
+
+    def test_the_json_holds_no_nan(self, distok_command, files, options, damaged):
+        words = ["-m", f"clipscore={damaged}", "-m", "kl", "--prompt", "a cat", "--mix", MIX, "--json", *options]
+        status, out, err = distok_command("score", files, *words)
+        assert status == 0, err
+        assert "is not finite" in json.loads(out)["missing"]["clipscore"]
+
+
 class TestCommand:
     def test_a_table_for_a_person(self, distok_command, files, options, clip_folder):
         metrics = ["-m", f"clipscore={clip_folder}", "-m", "KL", "-m", "vendi", "-m", "hpsv2=nowhere"]
@@ -118,18 +159,18 @@ class TestCommand:
         assert record["higher_is_better"] == {"js": False, "unnamed": True, "duplicates": False}
 
     def test_prompt_and_mix_come_from_the_pictures_own_recipe(self, distok_command, tmp_path, options, clip_folder):
-        from distok.concept import write_picture
-        from distok.concept.picture import Recipe
-
-        recipe = Recipe(
-            prompt="a photo of a {}", seed=0, steps=2, guidance_scale=3.0, size=16, concept="cat50dog50", concept_hash="0",
-            distribution={"cat": 0.5, "dog": 0.5}, z=None, names_hash="", backend="", backend_hash="", model_hash="", version="",
-        )  # fmt: skip
-        write_picture(tmp_path / "own.png", pictures()[0], recipe)
+        write_picture(tmp_path / "own.png", pictures()[0], RECIPE)
         metrics = ["-m", f"clipscore={clip_folder}", "-m", "kl", "--json", *options]
         _, own, _ = distok_command("score", "own.png", *metrics)
         _, told, _ = distok_command("score", "own.png", *metrics, "--prompt", "a photo of a cat dog", "--mix", MIX)
         assert json.loads(own) == json.loads(told)
+
+    def test_an_explored_picture_has_no_words_to_compare_with(self, distok_command, tmp_path, options, clip_folder):
+        write_picture(tmp_path / "own.png", pictures()[0], replace(RECIPE, concept="normal-0-003", distribution=None))
+        status, out, err = distok_command("score", "own.png", "-m", f"clipscore={clip_folder}", *options)
+        assert (status, out) == (2, "")
+        assert "own.png is of an explored concept and holds no words to compare with; give one with --prompt" in err
+        assert distok_command("score", "own.png", "-m", f"clipscore={clip_folder}", "--prompt", "a cat", *options)[0] == 0
 
     def test_errors_are_one_line(self, distok_command, files, options, tmp_path):
         (tmp_path / "empty").mkdir()

@@ -136,7 +136,7 @@ class TestVqa:
                 loss = model(**inputs, labels=torch.tensor([answer])).loss
                 torch.testing.assert_close(found[row], torch.exp(-loss), atol=1e-5, rtol=1e-4)
 
-    @pytest.mark.parametrize("name", ["qwen", "llava"])
+    @pytest.mark.parametrize("name", ["qwen", "llava", "gemma"])
     @torch.no_grad()
     def test_chat_models_by_the_scores_of_their_own_generation(self, name, tmp_path):
         folder = getattr(tiny_scorers, f"save_{name}")(tmp_path / name)
@@ -151,17 +151,25 @@ class TestVqa:
             )
             torch.testing.assert_close(scores[row], made.logits[0].softmax(-1)[0, yes], atol=1e-5, rtol=1e-3)
 
+    @pytest.mark.parametrize(("name", "kinds"), [("qwen", "mm_token_type_ids"), ("gemma", "token_type_ids")])
     @torch.no_grad()
-    def test_an_answer_of_two_pieces_is_their_geometric_mean(self, tmp_path):
-        scorer = open_scorer("vqascore", tiny_scorers.save_qwen(tmp_path / "qwen"), vqa=VqaSettings(answer="No"))
+    def test_an_answer_of_two_pieces_is_their_geometric_mean(self, name, kinds, tmp_path):
+        folder = getattr(tiny_scorers, f"save_{name}")(tmp_path / name)
+        scorer = open_scorer("vqascore", folder, vqa=VqaSettings(answer="No"))
         first, second = scorer.pieces
+        lengths = []
+        scorer.model.register_forward_pre_hook(
+            lambda _, args, given: lengths.append({given[key].shape[1] for key in ("input_ids", "attention_mask", kinds)}),
+            with_kwargs=True,
+        )
         inputs = asked(scorer, pictures()[0], PROMPTS[0])
         one = scorer.model(**inputs).logits[0, -1].softmax(-1)[first]
         inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([[first]])], 1)
-        for key, value in (("attention_mask", 1), ("mm_token_type_ids", 0)):
+        for key, value in (("attention_mask", 1), (kinds, 0)):
             inputs[key] = F.pad(inputs[key], (0, 1), value=value)
         two = scorer.model(**inputs).logits[0, -1].softmax(-1)[second]
         torch.testing.assert_close(scorer(pictures()[:1], PROMPTS[0])[0], (one * two).sqrt(), atol=1e-6, rtol=1e-3)
+        assert lengths[2] == lengths[1] != lengths[0]
 
 
 def asked(scorer, picture, prompt):

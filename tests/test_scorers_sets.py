@@ -9,7 +9,8 @@ from PIL import Image
 
 from distok.distribution import Distribution, js, kl, spearman
 from distok.errors import DistokError
-from distok.scorers import MissingWeightsError, ScorerSettings, open_features, sets
+from distok.scorers import MissingWeightsError, NotFiniteError, ScorerSettings, open_features, sets
+from distok.scorers.features import Features
 from distok.scorers.fidelity import MEASURES, Fidelity
 from distok.scorers.lpips import _LAYERS, Lpips
 from distok.scorers.novelty import Unnamed, Unseen
@@ -174,6 +175,13 @@ class TestLpips:
             x, y = (torch.nn.functional.normalize(net((z - shift[:, None, None]) / spread[:, None, None])) for z in (a, b))
             torch.testing.assert_close(metric(a, b), (2 * (x[:, 3] - y[:, 3]) ** 2).mean((1, 2)), atol=1e-6, rtol=1e-4)
 
+    def test_a_distance_that_is_no_number_is_refused(self, folder):
+        metric = Lpips.load(folder)
+        with torch.no_grad():
+            metric.weights[0].fill_(float("nan"))
+        with pytest.raises(NotFiniteError, match="LPIPS is not finite"):
+            metric.mean_distance(pictures())
+
     def test_missing_weights_say_so(self, folder):
         (folder / "lin.safetensors").unlink()
         with pytest.raises(MissingWeightsError, match=r"lacks LPIPS weights \(lin0.model.1.weight\); convert torchvision's"):
@@ -230,6 +238,21 @@ class TestFeatures:
         return model, images
 
 
+class Lost(Features):
+    """Features of which those of the third picture are no numbers."""
+
+    hash = "lost"
+
+    def _features(self, pictures):
+        return torch.tensor([[1.0, 2.0], [0.0, 1.0], [float("nan"), 0.0], [1.0, 0.0]])[: len(pictures)]
+
+
+def test_features_that_are_no_numbers_are_refused():
+    assert Lost()(pictures()[:2]).shape == (2, 2)
+    with pytest.raises(NotFiniteError, match="a feature of picture 3 of 4 is not finite; use dtype float32, or copy the weights"):
+        Lost()(pictures())
+
+
 class TestFidelity:
     @pytest.mark.parametrize("measure", MEASURES)
     def test_is_the_measure_of_the_labelers_reading(self, measure, labeler):
@@ -244,10 +267,18 @@ class TestFidelity:
                 "js": js(asked, read),
                 "top1": float(order[0] == 0),
                 "topk": float(set(order[:3]) == {0, 1, 2}),
-                "spearman": spearman(asked, np.where(read < 0.01, 0, read)),
+                "spearman": spearman(*(np.where(side < 0.01, 0, side) for side in (asked, read))),
             }[measure]
             assert score == pytest.approx(wanted, abs=1e-5)
             assert scorer.scale.low <= score <= scorer.scale.high + 1e-6
+
+    @pytest.mark.parametrize("measure", MEASURES)
+    def test_a_reading_that_is_no_number_is_named(self, measure, labeler, monkeypatch):
+        read = labeler.probabilities(pictures(), tiny.NAMES)
+        read[1] = float("nan")
+        monkeypatch.setattr(labeler, "probabilities", lambda *given: read)
+        with pytest.raises(NotFiniteError, match=f"{measure} of picture 2 of 4 is not finite"):
+            Fidelity(labeler, tiny.NAMES, measure)(pictures(), MIX)
 
     def test_a_mix_of_strangers_and_an_unknown_measure_are_refused(self, labeler):
         with pytest.raises(DistokError, match="unknown class 'catt'; did you mean 'cat'"):

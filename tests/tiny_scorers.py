@@ -118,12 +118,12 @@ TEMPLATE = (
 )
 
 
-def _qwen_tokenizer() -> object:
+def _qwen_tokenizer(**options: object) -> object:
     """A byte-level tokenizer in which "Yes" is one id."""
     from transformers import Qwen2TokenizerFast
 
     vocabulary = {letter: i for i, letter in enumerate(tiny._byte_letters())} | {"Ye": 256, "Yes": 257}
-    return tiny.byte_pair_tokenizer(Qwen2TokenizerFast, vocabulary, [("Y", "e"), ("Ye", "s")])
+    return tiny.byte_pair_tokenizer(Qwen2TokenizerFast, vocabulary, [("Y", "e"), ("Ye", "s")], **options)
 
 
 def save_qwen(folder: Path, seed: int = 0) -> Path:
@@ -183,9 +183,40 @@ def save_llava(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def save_gemma(folder: Path, seed: int = 0) -> Path:
+    """A ``Gemma3ForConditionalGeneration`` folder: its processor takes a flat list of pictures as those of one text."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3ImageProcessor, Gemma3Processor
+
+    special = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+    tokens = _qwen_tokenizer(extra_special_tokens=special)
+    config = Gemma3Config(
+        text_config={
+            "vocab_size": len(tokens), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "sliding_window": 512,
+        },
+        vision_config={
+            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 16,
+            "patch_size": 4,
+        },
+        mm_tokens_per_image=4, boi_token_index=tokens.boi_token_id, eoi_token_index=tokens.eoi_token_id,
+        image_token_index=tokens.image_token_id,
+    )  # fmt: skip
+
+    def build() -> torch.nn.Module:
+        model = Gemma3ForConditionalGeneration(config)
+        model.model.multi_modal_projector.mm_input_projection_weight.normal_()  # zeros at first: it would see no picture
+        return model
+
+    seeded(build, seed, 2.0).save_pretrained(folder)
+    template = TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<start_of_image>")
+    images = Gemma3ImageProcessor(size={"height": 16, "width": 16})
+    Gemma3Processor(image_processor=images, tokenizer=tokens, image_seq_length=4, chat_template=template).save_pretrained(folder)
+    return folder
+
+
 def chat(question: str, model: str) -> str:
     """TEMPLATE filled in by hand with one picture and a question."""
-    place = "<image>" if model == "llava" else "<|vision_start|><|image_pad|><|vision_end|>"
+    place = {"llava": "<image>", "gemma3": "<start_of_image>"}.get(model, "<|vision_start|><|image_pad|><|vision_end|>")
     return f"<|im_start|>user\n{place}{question}<|im_end|>\n<|im_start|>assistant\n"
 
 

@@ -82,6 +82,7 @@ class AdaptiveNegatives(Baseline):
         scale = ask.options.get("guidance_scale", ask.backend.defaults.guidance_scale)
         if scale <= 1:
             raise UnavailableError(f"{self.title} acts through guidance, and the guidance scale is {scale:g}; give one above 1")
+        ask.others(self.title)  # without them it would be the plain prompt, and nobody would know
         names = ask.by_weight()
         what = self.settings.new_kind.format(names[0]) if len(names) == 1 else " ".join(names)
         prompt = named(what, ask.prompt)
@@ -113,7 +114,7 @@ class _Loop:
         self.pipe = ask.backend.renderer()
         self.positive = {key: value.detach() for key, value in ask.backend.condition([prompt]).items()}
         self.negatives: list[list[str]] = [[] for _ in ask.seeds]
-        self.choices = [name for name in ask.names if name not in ask.mix.names]
+        self.choices = ask.others(AdaptiveNegatives.title)
         self.steps: int = ask.options.get("steps", ask.backend.defaults.steps)
         done, total = part
         self._told = counter(ask.callback, done, len(ask.seeds), total, self.steps)
@@ -156,7 +157,7 @@ class _Loop:
             self._told(step + 1)
         how = self.how
         window = how.first * self.steps <= step < how.last * self.steps
-        if not window or step % how.every or step + 1 == self.steps or not self.choices:
+        if not window or step % how.every or step + 1 == self.steps:
             return {}
         said = [self._answers(picture) for picture in self._look()]
         new = [[name for name in names if name not in known] for names, known in zip(said, self.negatives, strict=True)]
@@ -168,12 +169,19 @@ class _Loop:
         return {inside[key]: torch.cat([self._cast(value), values[inside[key]].chunk(2)[1]]) for key, value in encoded.items()}
 
     def _look(self) -> "list[Image.Image]":
-        vae = self.pipe.vae
+        """The picture that the last step predicts, decoded as the pipeline does."""
         assert self._preview is not None
-        latents = self._preview / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
-        pictures: list[Image.Image] = self.pipe.image_processor.postprocess(
-            vae.decode(latents.to(vae.dtype)).sample.float(), output_type="pil"
-        )
+        vae, kind = self.pipe.vae, self.pipe.vae.dtype
+        xl = self.ask.backend.family == "StableDiffusionXLPipeline"
+        upcast = xl and kind == torch.float16 and vae.config.force_upcast  # its numbers leave the range of half precision
+        if upcast:
+            vae.to(dtype=torch.float32)
+        try:
+            pixels = vae.decode(unscaled(self._preview.to(vae.dtype), vae.config, xl)).sample.float()
+        finally:
+            if upcast:
+                vae.to(dtype=kind)
+        pictures: list[Image.Image] = self.pipe.image_processor.postprocess(pixels, output_type="pil")
         return pictures
 
     def _answers(self, picture: "Image.Image") -> list[str]:
@@ -188,7 +196,16 @@ class _Loop:
 
     def _cast(self, value: Tensor) -> Tensor:
         module = getattr(self.pipe, "unet", None) or self.pipe.transformer
-        return value.to(module.device, module.dtype)
+        return value.to(self.pipe._execution_device, module.dtype)  # the module itself may be waiting elsewhere
+
+
+def unscaled(latents: Float[Tensor, "b c h w"], config: Any, xl: bool) -> Float[Tensor, "b c h w"]:
+    """Latents on the VAE's own scale; of a Stable Diffusion XL whose VAE gives a mean and deviation a channel, with these."""
+    mean, spread = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if xl and mean is not None and spread is not None:
+        mean, spread = (torch.tensor(each).view(1, -1, 1, 1).to(latents) for each in (mean, spread))
+        return latents * spread / config.scaling_factor + mean
+    return latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
 
 
 def predicted_x0(
@@ -196,25 +213,28 @@ def predicted_x0(
 ) -> Float[Tensor, "b c h w"]:
     """x̂_0 from a prediction at x_t, by what the scheduler says the prediction is.
 
-    Flow matching: x_t − σ·v (paper; its code leaves σ out, which is right at σ = 1 alone). Diffusion at noise level ᾱ:
-    (x_t − √(1 − ᾱ) ε) / √ᾱ, or √ᾱ x_t − √(1 − ᾱ) v.
+    Flow matching: x_t − σ·v (paper; its code leaves σ out, which is right at σ = 1 alone). EDM: as the scheduler
+    preconditions. Diffusion at noise level ᾱ: (x_t − √(1 − ᾱ) ε) / √ᾱ, or √ᾱ x_t − √(1 − ᾱ) v.
 
     Args:
         index: number of the step.
 
     Raises:
-        DistokError: the scheduler predicts something else.
+        UnavailableError: the scheduler predicts something else, or takes two steps for one.
     """
-    kind = getattr(scheduler.config, "prediction_type", "flow")
-    if not hasattr(scheduler, "alphas_cumprod"):
+    name, kind = type(scheduler).__name__, getattr(scheduler.config, "prediction_type", None)
+    if name.removeprefix("FlowMatch").startswith(("Heun", "KDPM2")):
+        raise UnavailableError(f"adaptive negatives cannot look ahead with a {name}, which takes two steps for one; use another")
+    if name.startswith("FlowMatch"):
         return sample - scheduler.sigmas[index].to(sample) * prediction
+    if hasattr(scheduler, "precondition_outputs"):
+        return scheduler.precondition_outputs(sample, prediction, scheduler.sigmas[index].to(sample.device))
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise UnavailableError(f"adaptive negatives cannot look ahead with a {name}, whose noise they do not know; use another")
     if kind == "sample":
         return prediction
     if kind not in ("epsilon", "v_prediction"):
         raise UnavailableError(f"adaptive negatives cannot look ahead with the prediction type {kind!r}; use another checkpoint")
-    name = type(scheduler).__name__
-    if name.startswith(("Heun", "KDPM2")):
-        raise UnavailableError(f"adaptive negatives cannot look ahead with a {name}, which takes two steps for one; use another")
     if name.startswith(("Euler", "LMS")):  # x_t = x_0 + σ ε
         sigma = scheduler.sigmas[index].to(sample)
         scale = 1 / (sigma**2 + 1).sqrt()

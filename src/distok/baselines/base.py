@@ -99,6 +99,17 @@ class Ask:
         """The classes, heaviest first."""
         return [name for name, _ in self.mix.top(len(self.mix.names))]
 
+    def others(self, title: str) -> list[str]:
+        """The known classes that are not of the mix: what the labeler may take a picture for, other than what it shall be.
+
+        Raises:
+            DistokError: there are none; the message begins with the method's title.
+        """
+        others = [name for name in self.names if name not in self.mix.names]
+        if not others:
+            raise DistokError(f"{title}'s labeler has nothing to answer but the mix itself; give the known classes (--concepts)")
+        return others
+
     def reader(self) -> "Labeler":
         """The labeler; only for methods that say they need one, which :meth:`Baseline.make` has checked."""
         assert self.labeler is not None
@@ -269,11 +280,14 @@ class Baseline(ABC):
             callback,
         )
         start = time.perf_counter()
-        self.learn(ask)
-        learned = time.perf_counter()
-        ready = self.prepare(ask)
-        prepared = time.perf_counter()
-        pictures, details = self.draw(ask, ready)
+        try:
+            self.learn(ask)
+            learned = time.perf_counter()
+            ready = self.prepare(ask)
+            prepared = time.perf_counter()
+            pictures, details = self.draw(ask, ready)
+        finally:
+            backend.placement.leave()  # some methods call the pipeline's parts themselves
         spent = (learned - start, prepared - learned, time.perf_counter() - prepared)
         return Outcome(pictures, ask.seeds, ready.concept, *spent, {**ready.details, **details})
 

@@ -17,7 +17,7 @@ from distok.backends import slot
 from distok.backends.prompts import has_places, named
 from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.prior_interpolation import PRIORS
-from distok.errors import DistokError, UnavailableError
+from distok.errors import UnavailableError
 
 if TYPE_CHECKING:
     from distok.backends import Backend
@@ -144,11 +144,8 @@ class ConceptLab(Baseline):
 
     def _question(self, ask: Ask, token: Float[Tensor, "1 d"]) -> str:
         """What the labeler takes the concept for, other than what it shall be."""
-        how: ConceptLabSettings = self.settings
+        how, choices = self.settings, ask.others(self.title)
         picture = ask.render([how.query_prompt.replace("{}", slot(0))], token, seeds=[how.query_seed])
-        choices = [name for name in ask.names if name not in ask.mix.names]
-        if not choices:
-            raise DistokError("ConceptLab's labeler has nothing to answer but the mix itself; give the known classes as names")
         reading = ask.reader().probabilities(picture, choices)[0]
         return choices[int(reading.argmax())]
 

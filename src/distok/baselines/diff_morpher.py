@@ -80,6 +80,9 @@ class DiffMorpher(Baseline):
     def prepare(self, ask: Ask) -> Ready:
         """Find out whether LoRAs can be fitted at all."""
         need_peft()
+        mode = ask.backend.placement.mode
+        if mode != "fast":  # a view of a U-Net would keep the hooks that move it, and a LoRA cannot be fitted a layer at a time
+            raise UnavailableError(f"DiffMorpher needs the whole pipeline on the device, not offload {mode}; use --offload fast")
         return Ready()
 
     def draw(self, ask: Ask, ready: Ready) -> "tuple[list[Image.Image], dict[str, Any]]":
@@ -121,7 +124,7 @@ class Morph:
         self.unet = with_lora(ask.backend.pipe.unet, how.rank, seeds.derive(how.seed, "diff-morpher") % 2**31)
         self.easel = Easel(ask, self.unet)
         self.inverse = DDIMInverseScheduler.from_config(self.easel.scheduler.config)
-        self.inverse.set_timesteps(self.easel.steps, device=self.easel.pipe.unet.device)
+        self.inverse.set_timesteps(self.easel.steps, device=self.easel.device)
         self.texts = ask.backend.condition(list(prompts))["prompt_embeds"].detach().split(1)
         initial, clean = lora_weights(self.unet), self.easel.encode(sources).split(1)
         self.loras = [self._fit(initial, *pair) for pair in zip(clean, self.texts, strict=True)]

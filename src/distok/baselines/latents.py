@@ -37,14 +37,15 @@ class Easel:
         self.guidance_scale: float = ask.options.get("guidance_scale", how.guidance_scale)
         # x_0 is not clipped: latents are no pixels, and their range is not 1.
         self.scheduler = DDIMScheduler.from_config(self.pipe.scheduler.config, clip_sample=False)
-        self.scheduler.set_timesteps(self.steps, device=self.pipe.unet.device)
+        self.device: torch.device = self.pipe._execution_device  # not a part's own: parts that take turns wait elsewhere
+        self.scheduler.set_timesteps(self.steps, device=self.device)
         self.dtype = self.pipe.unet.dtype
 
     @torch.no_grad()
     def encode(self, pictures: "Sequence[Image.Image]") -> Float[Tensor, "b c h w"]:
         """Latents of pictures: the mode of the VAE's distribution, so that they need no seed."""
         vae = self.pipe.vae
-        pixels = self.pipe.image_processor.preprocess(list(pictures)).to(vae.device, vae.dtype)
+        pixels = self.pipe.image_processor.preprocess(list(pictures)).to(self.device, vae.dtype)
         out = vae.encode(pixels)
         latents = out.latent_dist.mode() if hasattr(out, "latent_dist") else out.latents
         return (latents * vae.config.scaling_factor).to(self.dtype)
@@ -60,7 +61,7 @@ class Easel:
     def noise(self, shape: Sequence[int], seeds: Sequence[int]) -> Float[Tensor, "b c h w"]:
         """Normal noise, each row from its own seed."""
         rows = [torch.randn((1, *shape), generator=each, dtype=self.dtype) for each in generators(seeds)]
-        return torch.cat(rows).to(self.pipe.unet.device)
+        return torch.cat(rows).to(self.device)
 
     @torch.no_grad()
     def predict(

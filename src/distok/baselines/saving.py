@@ -20,28 +20,20 @@ def describe(method: Baseline) -> dict[str, Any]:
     return {"method": method.name, "title": method.title, "source": method.source, "settings": asdict(method.settings)}
 
 
-def save_outcome(
-    method: Baseline, mix: Distribution, outcome: Outcome, readings: "Sequence[Distribution]", folder: str | Path
-) -> dict[str, Any]:
-    """Write what was made into ``folder``; return the record that ``distok baseline --json`` prints.
-
-    Args:
-        mix: what was asked.
-        readings: of the pictures, in order; empty where nothing read them.
-    """
+def save_outcome(method: Baseline, mix: Distribution, outcome: Outcome, folder: str | Path) -> dict[str, Any]:
+    """Write what was made of a mix into ``folder``; return the record of ``distok baseline --json``, not yet measured."""
     from distok.concept import contact_sheet, write_picture
     from distok.gallery import CONCEPT, SHEET
 
     folder = Path(folder)
     named = zip(outcome.seeds, outcome.pictures, strict=True)
     paths = [write_picture(folder / f"{method.name}-{seed}.png", picture) for seed, picture in named]
-    measured = mean(readings) if readings else None
     record = {
         **describe(method),
         "asked": mix.as_dict(),
-        "measured": measured and measured.as_dict(),
-        "kl": None if measured is None else kl(mix, measured),
-        "js": None if measured is None else js(mix, measured),
+        "measured": None,
+        "kl": None,
+        "js": None,
         "seeds": list(outcome.seeds),
         "pictures": [str(path) for path in paths],
         "sheet": str(write_picture(folder / SHEET, contact_sheet(outcome.pictures))),
@@ -54,5 +46,18 @@ def save_outcome(
         },
         "details": dict(outcome.details),
     }
+    return _written(record, folder)
+
+
+def save_readings(
+    record: dict[str, Any], mix: Distribution, readings: "Sequence[Distribution]", folder: str | Path
+) -> dict[str, Any]:
+    """Write what a labeler read of each picture into the record of :func:`save_outcome`; return it."""
+    measured = mean(readings)
+    read = {"measured": measured.as_dict(), "kl": kl(mix, measured), "js": js(mix, measured)}
+    return _written(record | read, Path(folder))
+
+
+def _written(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     write_text(folder / OUTCOME, json.dumps(record, indent=2) + "\n")
     return record

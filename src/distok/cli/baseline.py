@@ -45,7 +45,7 @@ def baseline(
     as_json: options.Json = False,
 ) -> None:
     """Run another method on the same pipeline: the literature's, or one of the cheap controls."""
-    from distok.asking import as_distribution, check_count
+    from distok.asking import as_distribution, check_count, seeds_from
     from distok.baselines import baseline as find
     from distok.baselines.base import PROMPT
     from distok.cli import output
@@ -56,7 +56,7 @@ def baseline(
     method = find(name, preset or ("menagerie" if backend is None else "published"), **_changes(change or []))
     asked = as_distribution(_needed(name, mix))
     check_count(n)
-    seeds, prompt = _seeds(seed, n), PROMPT if prompt is None else prompt
+    seeds, prompt = seeds_from(seed, n), PROMPT if prompt is None else prompt
     with output.waiting("opening the models"):
         parts = _open(backend, model, labeler, concepts, device, dtype, offload)
         asked = as_distribution(asked, None if any_words else parts.names)
@@ -105,14 +105,6 @@ def _needed(name: str, mix: str | None) -> str:
     return mix
 
 
-def _seeds(seed: int, n: int) -> list[int]:
-    from distok.errors import DistokError
-
-    if not 0 <= seed < 2**63 - n:
-        raise DistokError(f"the seed is {seed}; use a whole number from 0 to 2^63 - 1")
-    return [seed + i for i in range(n)]
-
-
 def _changes(given: list[str]) -> dict[str, Any]:
     """``NAME=VALUE`` with the value as JSON where it is some, else as text."""
     from distok.errors import DistokError
@@ -139,6 +131,7 @@ def _claimed(
     from distok.gallery import claimed
 
     made = {**describe(method), "mix": asked.as_dict(), "prompt": prompt, "backend": parts.backend.fingerprint}
+    made |= {"names": digest(*parts.names)} if parts.names else {}
     made |= {"labeler": parts.labeler.hash} if parts.labeler else {}
     made |= {"model": digest_weights(parts.model.state_dict())} if method.needs_model and parts.model else {}
     made |= {key: value for key, value in drawing.items() if value is not None}
@@ -148,13 +141,19 @@ def _claimed(
 
 
 def _finish(method: Any, asked: Any, outcome: Any, parts: _Parts, folder: Path, as_json: bool) -> None:
-    from distok.baselines.saving import save_outcome
+    from distok.baselines.saving import save_outcome, save_readings
     from distok.cli import output
     from distok.distribution import Distribution
+    from distok.errors import DistokError
 
     names = tuple(dict.fromkeys((*(parts.names or ()), *asked.names)))
-    readings = parts.labeler.read(outcome.pictures, names) if parts.labeler else []
-    record = save_outcome(method, asked, outcome, readings, folder)
+    record = save_outcome(method, asked, outcome, folder)  # before they are read: no picture is lost to that
+    if parts.labeler:
+        try:
+            readings = parts.labeler.read(outcome.pictures, names)
+        except DistokError as error:
+            raise DistokError(f"{error}; the pictures are in {folder}, not measured") from error
+        record = save_readings(record, asked, readings, folder)
     if as_json:
         output.print_json(record)
         return
@@ -164,6 +163,8 @@ def _finish(method: Any, asked: Any, outcome: Any, parts: _Parts, folder: Path, 
         output.show("not measured: this backend has no labeler; give one with --labeler")
     else:
         output.show(f"KL(asked ‖ measured) [bold]{record['kl']:.3f}[/bold] nats · JS {record['js']:.3f} (0 is a perfect match)")
+        if set(names) == set(asked.names):
+            output.show("[dim]a choice among the classes of the mix alone; give all that are known with --concepts[/dim]")
     if not method.weights:
         output.show(f"[dim]{method.title} knows which classes, not how much of each[/dim]")
     count, once = len(outcome.pictures), outcome.once_seconds

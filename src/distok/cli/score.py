@@ -116,8 +116,9 @@ def _recipe_text(path: Path) -> str:
         recipe = read_recipe(path)
     except DistokError:
         raise DistokError(f"{path} holds no recipe to take a prompt from; give one with --prompt") from None
-    words = " ".join(recipe.distribution) if recipe.distribution else recipe.concept
-    return recipe.prompt.replace("{}", words)
+    if not recipe.distribution:
+        raise DistokError(f"{path} is of an explored concept and holds no words to compare with; give one with --prompt")
+    return recipe.prompt.replace("{}", " ".join(recipe.distribution))
 
 
 def _recipe_mix(path: Path) -> str:

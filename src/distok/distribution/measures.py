@@ -47,19 +47,19 @@ def compare(asked: Float[np.ndarray, " k"], measured: Float[np.ndarray, " k"]) -
     """All of these measures, of one reading against what was asked.
 
     ``kl`` and ``kl_reverse`` in nats, smoothed as in :func:`kl`; ``js`` in nats, at most ln 2; ``top1``: the largest
-    share is (one of) the heaviest asked; ``topk``: the k largest shares are exactly the k classes asked; ``spearman`` over all
-    classes, shares under ``FLOOR`` taken as 0, so that a perfect reading scores 1.
+    share is (one of) the heaviest asked, and so is each that ties with it; ``topk``: every class asked has a share, larger
+    than that of any other class; ``spearman`` over all classes, shares under ``FLOOR`` taken as 0 on both sides, so that a
+    perfect reading scores 1, and 0 where a side has no share above.
     """
-    count = int((asked > 0).sum())
-    order = np.argsort(-measured, kind="stable")
-    heard = np.where(measured < FLOOR, 0.0, measured)
+    wanted, heard = (np.where(side < FLOOR, 0.0, side) for side in (asked, measured))
+    heaviest = asked >= asked.max() - 1e-9
     return {
         "kl": kl(asked, measured),
         "kl_reverse": kl(measured, asked),
         "js": js(asked, measured),
-        "top1": float(asked[order[0]] >= asked.max() - 1e-9),
-        "topk": float((asked[order[:count]] > 0).all()),
-        "spearman": spearman(asked, heard) if heard.any() else 0.0,
+        "top1": float(heaviest[measured == measured.max()].all()),
+        "topk": float(measured[asked > 0].min() > measured[asked == 0].max(initial=0.0)),
+        "spearman": spearman(wanted, heard) if wanted.any() and heard.any() else 0.0,
     }
 
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from distok.errors import DistokError
 
 if TYPE_CHECKING:
-    from distok.scorers.base import Missing, MissingWeightsError, Scale, Scorer, ScorerSettings
+    from distok.scorers.base import Missing, MissingWeightsError, NotFiniteError, Scale, Scorer, ScorerSettings
     from distok.scorers.features import open_features
 
 __all__ = [
-    "KINDS", "Missing", "MissingWeightsError", "Scale", "Scorer", "ScorerSettings", "Source", "open_features", "open_scorer",
-    "open_scorers",
+    "KINDS", "Missing", "MissingWeightsError", "NotFiniteError", "Scale", "Scorer", "ScorerSettings", "Source", "open_features",
+    "open_scorer", "open_scorers",
 ]  # fmt: skip
 
 _HOME = {
-    **dict.fromkeys(("Missing", "MissingWeightsError", "Scale", "Scorer", "ScorerSettings"), "base"),
+    **dict.fromkeys(("Missing", "MissingWeightsError", "NotFiniteError", "Scale", "Scorer", "ScorerSettings"), "base"),
     "open_features": "features",
 }
 

@@ -24,6 +24,13 @@ class MissingWeightsError(DistokError):
     """A scorer cannot be had because its weights are not on this disk; the text ends in the remedy."""
 
 
+class NotFiniteError(DistokError):
+    """A number cannot be had because it, or what it is made from, is infinite or no number; the text ends in the remedy."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not finite; use dtype float32, or copy the weights again")
+
+
 @dataclass(frozen=True)
 class Missing:
     """What a table shows in place of a score that cannot be had: never a zero, never an empty cell."""
@@ -108,6 +115,7 @@ class Scorer(ABC):
         A score depends on its own picture and prompt alone, not on the batch.
 
         Raises:
+            NotFiniteError: a score is infinite or no number.
             DistokError: no picture, a missing or empty prompt, or as many prompts as pictures are not.
         """
         texts = self._check(pictures, prompts)
@@ -116,7 +124,10 @@ class Scorer(ABC):
         for start in range(0, len(pictures), step):
             images = [picture.convert("RGB") for picture in pictures[start : start + step]]
             parts.append(self._score(images, texts[start : start + step]).float().cpu())
-        return torch.cat(parts)
+        scores = torch.cat(parts)
+        if not scores.isfinite().all():
+            raise NotFiniteError(f"{self.name} of picture {int(scores.isfinite().int().argmin()) + 1} of {len(scores)}")
+        return scores
 
     def _check(self, pictures: "Sequence[Image.Image]", prompts: str | Sequence[str] | None) -> list[str]:
         if len(pictures) == 0:

@@ -20,7 +20,7 @@ from distok.errors import DistokError
 from distok.labelers.clip import flat_features, image_feature, text_feature
 from distok.labelers.loading import hash_of, load_image_processor, load_model, load_tokenizer
 from distok.scorers import open_clip
-from distok.scorers.base import Scale, Scorer, ScorerSettings
+from distok.scorers.base import NotFiniteError, Scale, Scorer, ScorerSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -144,6 +144,7 @@ def typicality(
 
     Relative typicality compares a category with its sub-categories in CLIP (VLM-guided adaptive negative prompting, 2025);
     its exact formula is in an appendix that we could not read, so this form is ours and its numbers are not the paper's.
+    From Python alone: it takes a category and its kinds in place of a prompt, so it is no :class:`Scorer` and in no table.
 
     Raises:
         DistokError: no picture, or no kind.
@@ -165,5 +166,5 @@ def _fitted(picture: "Image.Image", images: Any) -> "Image.Image":
 
 def _finite(features: Float[Tensor, "b e"]) -> Float[Tensor, "b e"]:
     if not math.isfinite(features.abs().sum().item()):
-        raise DistokError("a CLIP feature is not finite; use dtype float32, or copy the weights again")
+        raise NotFiniteError("a CLIP feature")
     return features

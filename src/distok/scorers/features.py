@@ -18,7 +18,7 @@ from distok import pretrained
 from distok.errors import DistokError
 from distok.labelers.loading import hash_of, load_image_processor, load_model
 from distok.scorers import open_clip
-from distok.scorers.base import ScorerSettings
+from distok.scorers.base import NotFiniteError, ScorerSettings
 from distok.scorers.clip import KINDS, Tower, load_tower
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Features(ABC):
         """The features of at least one picture, in double precision.
 
         Raises:
+            NotFiniteError: a feature is infinite or no number.
             DistokError: there is no picture.
         """
         if len(pictures) == 0:
@@ -53,7 +54,11 @@ class Features(ABC):
         for start in range(0, len(pictures), step):
             images = [picture.convert("RGB") for picture in pictures[start : start + step]]
             parts.append(self._features(images).double().cpu().numpy())
-        return np.concatenate(parts)
+        features = np.concatenate(parts)
+        if not np.isfinite(features).all():
+            bad = int(np.isfinite(features).all(1).argmin()) + 1
+            raise NotFiniteError(f"a feature of picture {bad} of {len(features)}")
+        return features
 
 
 class ClipFeatures(Features):

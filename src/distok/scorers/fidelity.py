@@ -6,6 +6,7 @@ Shapes: b pictures, k names.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -54,4 +55,6 @@ class Fidelity(Scorer):
     def _score(self, pictures: "Sequence[Image.Image]", prompts: Sequence[str]) -> Float[Tensor, " b"]:
         asked = [Distribution.parse(text, self.names).over(self.names) for text in prompts]
         read = self.labeler.probabilities(pictures, self.names).double().cpu().numpy()
-        return torch.tensor([compare(a, b)[self.measure] for a, b in zip(asked, read, strict=True)])
+        # A reading that is no number has no measure: NaN, which the caller refuses by the picture's place.
+        pairs = zip(asked, read, strict=True)
+        return torch.tensor([compare(a, b)[self.measure] if np.isfinite(b).all() else np.nan for a, b in pairs])

@@ -4,6 +4,7 @@ The folder holds one or two ``.safetensors`` that together have torchvision's Al
 linear weights (``lin0.model.1.weight`` …). Shapes: b pictures, c channels.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from distok.errors import DistokError
 from distok.files import read_tensors
 from distok.labelers.loading import hash_of
-from distok.scorers.base import MissingWeightsError, Scale, ScorerSettings
+from distok.scorers.base import MissingWeightsError, NotFiniteError, Scale, ScorerSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -82,6 +83,7 @@ class Lpips(nn.Module):
         """Mean over all pairs of pictures, each brought to 256 x 256; 0 for a single one.
 
         Raises:
+            NotFiniteError: the distance is infinite or no number.
             DistokError: there is no picture.
         """
         if len(pictures) == 0:
@@ -92,7 +94,10 @@ class Lpips(nn.Module):
         for start in range(0, len(pairs), step):
             left, right = map(list, zip(*pairs[start : start + step], strict=True))
             found.append(self(pixels[left], pixels[right]).double().cpu())
-        return float(torch.cat(found).mean()) if found else 0.0
+        distance = float(torch.cat(found).mean()) if found else 0.0
+        if not math.isfinite(distance):
+            raise NotFiniteError(self.name)
+        return distance
 
     def _maps(self, pixels: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c h w"]]:
         """The rectified maps of the five layers, each place of length 1 over channels."""

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from distok.errors import DistokError
 from distok.scorers import KINDS, open_scorer, sets
-from distok.scorers.base import Missing, Scale, Scorer, ScorerSettings
+from distok.scorers.base import Missing, NotFiniteError, Scale, Scorer, ScorerSettings
 from distok.scorers.fidelity import MEASURES
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def score(
 
     Raises:
         DistokError: a mistake of the call: an unknown measure, prompts or mixes that do not fit, no reference where one is
-            needed, a device that is not there. Weights that are missing or unusable are no mistake: the result says so.
+            needed, a device that is not there. Weights that are missing or unusable, and numbers that are not finite, are no
+            mistake: the result says so.
     """
     from distok.checkpoints import check_device
 
@@ -177,7 +178,11 @@ def score(
         except DistokError as error:
             found.each[metric] = Missing(metric, str(error))
             continue
-        found.each[metric] = scorer(pictures, mixes if metric in BY_MIX else prompts).tolist()
+        try:
+            found.each[metric] = scorer(pictures, mixes if metric in BY_MIX else prompts).tolist()
+        except NotFiniteError as error:  # any other is a mistake of the call
+            found.each[metric] = Missing(metric, str(error))
+            continue
         found.scales[metric], found.hashes[metric] = scorer.scale, scorer.hash
     features = cache(lambda: tools.extractor(pictures))
     for metric in (name for name in metrics if name in WHOLE):

@@ -116,15 +116,21 @@ class _ChatVqa(VqaScore):
         super().__init__(model, processor, settings, vqa)
         if not (getattr(processor, "chat_template", None) or processor.tokenizer.chat_template):
             raise DistokError(
-                "the model's folder has no chat template, so nobody knows how to ask it; copy chat_template.jinja too"
+                "the model's folder has no chat template, so nobody knows how to ask it; if it is a model that chats about "
+                "a picture (Qwen2.5-VL, LLaVA, Gemma 3, …), copy chat_template.jinja too; of others BLIP for question answering "
+                "alone can be asked"
             )
         processor.tokenizer.padding_side = "left"  # so that every answer begins at the same place
 
     def _score(self, pictures: "Sequence[Image.Image]", prompts: Sequence[str]) -> Float[Tensor, " b"]:
         texts = [self._chat(question) for question in self._questions(prompts)]
-        inputs = self.processor(images=list(pictures), text=texts, padding=True, return_tensors="pt").to(self.model.device)
-        said = self.pieces[:-1]
-        for key, filler in (("input_ids", said), ("attention_mask", [1] * len(said)), ("mm_token_type_ids", [0] * len(said))):
+        # One list a text: some processors (Gemma 3, Llama 3.2, SmolVLM) take a flat one as the pictures of a single text.
+        own = isinstance(self.processor, _QwenProcessor)
+        images = list(pictures) if own else [[picture] for picture in pictures]
+        inputs = self.processor(images=images, text=texts, padding=True, return_tensors="pt").to(self.model.device)
+        said, text = self.pieces[:-1], [0] * (len(self.pieces) - 1)  # the kind of a token that is no picture's
+        more_of = {"input_ids": said, "attention_mask": [1] * len(said), "mm_token_type_ids": text, "token_type_ids": text}
+        for key, filler in more_of.items():
             if key in inputs and said:
                 more = torch.tensor(filler, device=self.model.device).expand(len(texts), -1)
                 inputs[key] = torch.cat([inputs[key], more.to(inputs[key].dtype)], 1)
