@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,6 +32,7 @@ class Question:
         repeat: its number among equal questions.
         about: for people who read the cache; is not sent.
         wanted: the kind of answer, in words, for asking again.
+        group: questions of one group count only together, and are asked one after the other; None is a group of its own.
     """
 
     messages: Messages
@@ -40,6 +41,7 @@ class Question:
     repeat: int
     about: dict[str, Any]
     wanted: str = JSON_WANTED
+    group: Hashable = None
 
 
 class Desk:
@@ -50,7 +52,7 @@ class Desk:
         endpoint: who answers.
         cache: where answers are kept.
         seed: of the order in which they are asked.
-        limit: ask at most so many now.
+        limit: ask at most so many now; it may cut a group, which the next run then completes first.
         retry_missing: ask again what ended without a usable answer.
     """
 
@@ -71,9 +73,8 @@ class Desk:
         self.kept = {key: answer for key in distinct if (answer := cache.get(key)) is not None}
         again = {key for key, answer in self.kept.items() if answer.value is None} if retry_missing else set()
         left = [key for key in distinct if key not in self.kept or key in again]
-        shuffled = [left[i] for i in seeds.rng(seed, "judge order").permutation(len(left))]
         self.left = len(left)
-        self.now = [(key, distinct[key]) for key in shuffled[:limit]]
+        self.now = [(key, distinct[key]) for key in self._ordered(left, distinct, seed)[:limit]]
         self.total = len(distinct)
 
     def ask(self, callback: Progress | None = None) -> None:
@@ -115,6 +116,20 @@ class Desk:
     def answers(self) -> list[Answer | None]:
         """One answer a question, in their order; None where it is not asked yet."""
         return [self.kept.get(key) for key in self.keys]
+
+    def _ordered(self, left: Sequence[str], distinct: dict[str, Question], seed: int) -> list[str]:
+        """The keys of what is left, group by group in an order drawn by ``seed``; groups with an answer already come first."""
+
+        def group(key: str) -> Hashable:
+            return key if distinct[key].group is None else ("group", distinct[key].group)
+
+        groups: dict[Hashable, list[str]] = {}
+        for key in left:
+            groups.setdefault(group(key), []).append(key)
+        begun = {group(key) for key, answer in self.kept.items() if answer.value is not None}
+        names = list(groups)
+        drawn = [names[i] for i in seeds.rng(seed, "judge order").permutation(len(names))]
+        return [key for name in sorted(drawn, key=lambda name: name not in begun) for key in groups[name]]
 
     def _work(self, client: Client, work: Any, done: Any) -> None:
         while not client.stop.is_set():

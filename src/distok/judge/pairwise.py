@@ -26,13 +26,15 @@ def questions(
 ) -> list[Question]:
     """Two questions a match and repeat, mirrored; only one, with the sides drawn by ``seed``, without ``mirror``.
 
+    The two are one group: neither counts without the other.
+
     Raises:
         DistokError: no repeat, or a file is not a picture.
     """
     check_repeats(repeats)
     shown: dict[Path, Shown] = {}
     asked = []
-    for match in matches:
+    for number, match in enumerate(matches):
         for item in match:
             if item.picture not in shown:
                 shown[item.picture] = show(item.picture, size)
@@ -41,7 +43,8 @@ def questions(
             pictures = (shown[first.picture], shown[second.picture])
             about = {"case": first.case, "first": first.method, "second": second.method}
             messages = comparing_messages(first, *pictures)
-            asked.append(Question(messages, pictures, partial(parse_answer, schema=CHOICES), repeat, about))
+            parse = partial(parse_answer, schema=CHOICES)
+            asked.append(Question(messages, pictures, parse, repeat, about, group=(number, repeat)))
     return asked
 
 
