@@ -96,43 +96,43 @@ class Client:
         import requests
         from urllib3.exceptions import HTTPError
 
+        from distok.judge.deadline import Deadline
+
         endpoint, session = self.endpoint, self._session()
         self.sent += 1
-        ends = time.monotonic() + endpoint.timeout
-        try:
-            with session.post(
-                endpoint.url,
-                json=endpoint.body(messages),
-                timeout=(min(10.0, endpoint.timeout), endpoint.timeout),
-                auth=self._authorise,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                body = b""
-                for part in response.iter_content(_part(response.headers)):
-                    body += part
-                    if len(body) > LARGEST:
-                        raise _FailedError("the answer is larger than any chat completion")
-                    if time.monotonic() > ends:
-                        raise _FailedError(f"no whole answer within {endpoint.timeout:g} s")
-                return self._read(response.status_code, response.headers, body)
-        except requests.Timeout:
-            raise _FailedError(f"no answer within {endpoint.timeout:g} s") from None
-        except (
-            requests.ConnectionError,
-            requests.exceptions.ChunkedEncodingError,
-            requests.exceptions.ContentDecodingError,
-        ) as error:
-            text = "timed out" if "timed out" in str(error).lower() else "no connection, or it broke off"
-            raise _FailedError(text) from None
-        except (requests.RequestException, HTTPError) as error:  # urllib3's own, where a host cannot even be read
-            raise DownError(f"{endpoint.url} cannot be asked ({type(error).__name__}: {error})") from None
+        late = f"no answer within {endpoint.timeout:g} s"
+        with Deadline(endpoint.timeout) as deadline:
+            try:
+                with session.post(
+                    endpoint.url,
+                    json=endpoint.body(messages),
+                    timeout=(min(10.0, endpoint.timeout), endpoint.timeout),
+                    auth=self._authorise,
+                    allow_redirects=False,
+                    stream=True,
+                ) as response:
+                    late = f"no whole answer within {endpoint.timeout:g} s"
+                    body = _body(response)
+                    if deadline.over:  # an answer of unknown length looks whole when it is cut off
+                        raise _FailedError(late)
+                    return self._read(response.status_code, response.headers, body)
+            except requests.Timeout:
+                raise _FailedError(late) from None
+            except (
+                requests.ConnectionError,
+                requests.exceptions.ChunkedEncodingError,
+                requests.exceptions.ContentDecodingError,
+            ) as error:
+                slow = deadline.over or "timed out" in str(error).lower()
+                raise _FailedError(late if slow else "no connection, or it broke off") from None
+            except (requests.RequestException, HTTPError) as error:  # urllib3's own, where a host cannot even be read
+                raise DownError(f"{endpoint.url} cannot be asked ({type(error).__name__}: {error})") from None
 
     def _session(self) -> "requests.Session":
         if not hasattr(self._mine, "session"):
-            import requests
+            from distok.judge.deadline import open_session
 
-            self._mine.session = requests.Session()
+            self._mine.session = open_session()
         session: requests.Session = self._mine.session
         return session
 
@@ -175,6 +175,19 @@ class Client:
         raise DownError(f"{self.endpoint.url} {what}")
 
 
+def _body(response: "requests.Response") -> bytes:
+    length, body = response.headers.get("Content-Length", ""), b""
+    size = int(length) if length.isdecimal() else 0
+    for part in response.iter_content(PART) if size <= LARGEST else ():
+        body += part
+        size = max(size, len(body))
+        if size > LARGEST:
+            break
+    if size > LARGEST:
+        raise _FailedError("the answer is larger than any chat completion")
+    return body
+
+
 def _reply(value: Any) -> Reply | None:
     """The parts of a chat completion that matter; None where it is none."""
     try:
@@ -202,12 +215,3 @@ def _retry_after(text: str | None) -> float | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _part(headers: Mapping[str, str]) -> int:
-    """How much of an answer to wait for at a time: a part comes when it is whole, unless the endpoint itself sends parts.
-
-    A short answer, or one of unknown length, is read byte by byte, so that one that trickles does not hold us past the deadline.
-    """
-    length = headers.get("Content-Length", "")
-    return PART if "chunked" in headers.get("Transfer-Encoding", "").lower() or (length.isdigit() and int(length) > PART) else 1
