@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distok.errors import DistokError
-from distok.judge.client import Client, DownError
+from distok.judge.client import SPENT, Client, DownError
 from distok.judge.prompts import CRITERIA, SCORES
 from distok.judge.settings import Endpoint as Settings
 from distok.judge.settings import parse_extra
@@ -70,6 +70,31 @@ def test_a_wait_beyond_patience_ends_at_once():
         with pytest.raises(DownError, match="status 429, and the next attempt would be in 3600 s"):
             client(server.url).complete(HELLO)
     assert (len(server.requests), time.monotonic() - start < 1) == (1, True)
+
+
+def fault(status: int, **error) -> Response:
+    return Response(status=status, body=json.dumps({"error": error}).encode(), headers={"Retry-After": "3600"})
+
+
+def test_a_fault_is_told_with_the_reason_the_endpoint_gives(monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", "s3cret")
+    answer = fault(429, message="Rate limit of\ns3cret reached \ud83d")
+    with Endpoint(in_turn(answer)) as server, pytest.raises(DownError) as caught:
+        client(server.url, key_variable="JUDGE_KEY").complete(HELLO)
+    assert "status 429 (Rate limit of … reached ?), and the next attempt would be in 3600 s" in str(caught.value)
+    answer = fault(400, message="x" * 197 + "s3cret")
+    with Endpoint(in_turn(answer)) as server, pytest.raises(DownError, match=r"x{197}…") as caught:
+        client(server.url, key_variable="JUDGE_KEY").complete(HELLO)
+    assert "s3c" not in str(caught.value), "nor a part of the key"
+
+
+@pytest.mark.parametrize("member", ["code", "type"])
+def test_an_account_that_is_used_up_ends_at_once(member):
+    answer = Response(status=429, body=json.dumps({"error": {"message": "You exceeded your quota", member: SPENT}}).encode())
+    with Endpoint(in_turn(answer)) as server:
+        with pytest.raises(DownError, match=r"says that nothing is left on the account \(You exceeded your quota\); top it up"):
+            client(server.url).complete(HELLO)
+        assert len(server.requests) == 1
 
 
 def test_an_absurd_retry_after_is_ignored():

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from distok.errors import DistokError
 from distok.judge.settings import Endpoint
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PART = 1 << 16  # bytes read at a time
 LARGEST = 4 << 20  # bytes of an answer; a chat completion is far smaller
 PASSING = frozenset({408, 409, 425, 429})  # and all of 5xx: worth another attempt
+SPENT = "insufficient_quota"  # comes as 429, but no wait helps
 REFUSALS = frozenset({"content_policy_violation", "content_filter"})  # of one picture, not of our request
 
 
@@ -67,7 +68,8 @@ class Client:
         """Send one request, again where the endpoint fails.
 
         Raises:
-            DownError: it fails at every attempt, asks for too long a wait, refuses the request, or :attr:`stop` was set.
+            DownError: it fails at every attempt, asks for too long a wait, refuses the request, is not paid any more, or
+                :attr:`stop` was set.
         """
         endpoint = self.endpoint
         for attempt in range(1, endpoint.attempts + 1):
@@ -143,12 +145,12 @@ class Client:
         return request
 
     def _read(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-        if status in PASSING or status >= 500:
-            raise _FailedError(f"status {status}", _retry_after(headers.get("Retry-After")))
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
             value = None
+        if status in PASSING or status >= 500:
+            self._failed(status, value, _retry_after(headers.get("Retry-After")))
         if status != 200:
             return self._refused(status, value)
         if value is None:
@@ -158,14 +160,18 @@ class Client:
             raise _FailedError("its answer is not a chat completion")
         return reply
 
+    def _failed(self, status: int, value: Any, wait: float | None) -> NoReturn:
+        error = _error(value)
+        said = self._said(error)
+        if SPENT in (error.get("code"), error.get("type")):
+            raise DownError(f"{self.endpoint.url} says that nothing is left on the account ({said or SPENT}); top it up")
+        raise _FailedError(f"status {status} ({said})" if said else f"status {status}", wait)
+
     def _refused(self, status: int, value: Any) -> Reply:
-        error = value.get("error") if isinstance(value, dict) else None
-        error = error if isinstance(error, dict) else {"message": error}
+        error = _error(value)
         if str(error.get("code")) in REFUSALS:
             return Reply(None, "content_filter")
-        said = " ".join(str(error.get("message") or "no reason given").split())[:200]
-        if self._key:
-            said = said.replace(self._key, "…")
+        said = self._said(error) or "no reason given"
         key = f"check {self.endpoint.key_variable}" if self.endpoint.key_variable else "give one with --key-variable"
         what = {
             401: f"refuses the key ({said}); {key}",
@@ -173,6 +179,19 @@ class Client:
             404: f"knows no such address or model ({said}); check --base-url and --model",
         }.get(status, f"refuses the request with status {status} ({said}); check the settings, see --extra")
         raise DownError(f"{self.endpoint.url} {what}")
+
+    def _said(self, error: Mapping[str, Any]) -> str:
+        """What an endpoint says of a fault, on one line, without the key and what cannot be written; empty where nothing."""
+        said = " ".join(str(error.get("message") or "").split())
+        if self._key:
+            said = said.replace(self._key, "…")
+        return said.encode(errors="replace").decode()[:200]
+
+
+def _error(value: Any) -> dict[str, Any]:
+    """The account of a fault in an answer's body: mostly an object with a message and a code, here and there a mere text."""
+    error = value.get("error") if isinstance(value, dict) else None
+    return error if isinstance(error, dict) else {"message": error}
 
 
 def _body(response: "requests.Response") -> bytes:
