@@ -21,6 +21,7 @@ class Answer:
         reason: why there is none.
         tokens_in, tokens_out: paid for it, clarifications included; 0 where the endpoint does not count.
         requests: exchanges it took.
+        unfinished: what was paid for so far, of a question that is still to be answered.
     """
 
     value: Any
@@ -28,6 +29,7 @@ class Answer:
     tokens_in: int = 0
     tokens_out: int = 0
     requests: int = 0
+    unfinished: bool = False
 
 
 class Cache:

@@ -74,7 +74,8 @@ def assess(items: Sequence[Item], desk: Desk, repeats: int, seed: int = 0) -> Fi
 
 def account(desk: Desk) -> dict[str, Any]:
     """How the asking went: answers, gaps with their reasons, tokens paid for."""
-    answers = [answer for answer in desk.kept.values()]
+    answers = list(desk.kept.values())
+    paid = [*answers, *desk.begun.values()]
     reasons = Counter(answer.reason for answer in answers if answer.value is None)
     return {
         "model": desk.endpoint.model,
@@ -84,9 +85,9 @@ def account(desk: Desk) -> dict[str, Any]:
         "missing": sum(reasons.values()),
         "not_asked": desk.total - len(answers),
         "reasons": dict(reasons),
-        "requests": sum(answer.requests for answer in answers),
-        "tokens_in": sum(answer.tokens_in for answer in answers),
-        "tokens_out": sum(answer.tokens_out for answer in answers),
+        "requests": sum(answer.requests for answer in paid),
+        "tokens_in": sum(answer.tokens_in for answer in paid),
+        "tokens_out": sum(answer.tokens_out for answer in paid),
     }
 
 
