@@ -72,17 +72,32 @@ class Asking:
 
         return Cache(self.cache or out / "answers")
 
-    def ask(self, endpoint: "Endpoint", asked: "Sequence[Question]", out: Path) -> "Desk | None":
-        """Say what it will cost, then ask; None where that was all."""
+    def ask(
+        self,
+        endpoint: "Endpoint",
+        asked: "Sequence[Question]",
+        sum_up: "Callable[[Desk], Findings]",
+        out: Path,
+        name: str,
+    ) -> None:
+        """Say what it will cost, then ask, write and show what was found; what is kept is written where the endpoint fails."""
         from distok.cli import output
+        from distok.errors import DistokError
         from distok.judge.asking import Desk
 
         desk = Desk(asked, endpoint, self.answers(out), self.seed, self.limit, self.retry_missing)
         if not self.announce(desk):
-            return None
-        with output.progress("asking") as callback:
-            desk.ask(callback)
-        return desk
+            return
+        try:
+            with output.progress("asking") as callback:
+                desk.ask(callback)
+        except DistokError:
+            if desk.kept:
+                paths = sum_up(desk).save(out, name)
+                said = f"written, of the answers kept so far: {', '.join(map(str, paths))}"
+                output.console(stderr=True).print(said, markup=False)
+            raise
+        self.finish(sum_up(desk), out, name)
 
     def announce(self, desk: "Desk") -> bool:
         """Say what is to come, on stderr before anything is sent; True to go on."""
@@ -134,9 +149,8 @@ def score(
 
     endpoint = asking.endpoint
     items = read_items(pictures)
-    desk = asking.ask(endpoint, scoring.questions(items, repeats, asking.size), out)
-    if desk is not None:
-        asking.finish(scoring.assess(items, desk, repeats, asking.seed), out, "scores")
+    asked = scoring.questions(items, repeats, asking.size)
+    asking.ask(endpoint, asked, lambda desk: scoring.assess(items, desk, repeats, asking.seed), out, "scores")
 
 
 @app.command()
@@ -157,9 +171,8 @@ def pairs(
 
     endpoint = asking.endpoint
     met = matches(read_items(pictures))
-    desk = asking.ask(endpoint, pairwise.questions(met, repeats, mirror, asking.seed, asking.size), out)
-    if desk is not None:
-        asking.finish(pairwise.compare(met, desk, repeats, mirror, asking.seed), out, "pairs")
+    asked = pairwise.questions(met, repeats, mirror, asking.seed, asking.size)
+    asking.ask(endpoint, asked, lambda desk: pairwise.compare(met, desk, repeats, mirror, asking.seed), out, "pairs")
 
 
 @app.command()

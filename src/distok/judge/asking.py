@@ -87,7 +87,7 @@ class Desk:
         """
         if not self.now:
             return
-        client = Client(self.endpoint)
+        client = Client(self.endpoint, sum(answer.value is not None for answer in self.kept.values()))
         work: queue.SimpleQueue[tuple[str, Question]] = queue.SimpleQueue()
         done: queue.SimpleQueue[tuple[str, Answer | BaseException]] = queue.SimpleQueue()
         for job in self.now:
@@ -132,7 +132,10 @@ class Desk:
         self.begun = {key: answer for key, answer in found.items() if answer.unfinished}
 
     def _ordered(self, left: Sequence[str], distinct: dict[str, Question], seed: int) -> list[str]:
-        """The keys of what is left, group by group in an order drawn by ``seed``; groups with an answer already come first."""
+        """The keys of what is left, group by group in an order drawn by ``seed``.
+
+        Groups with an answer already come first. What was begun comes last: the endpoint may have failed because of it.
+        """
 
         def group(key: str) -> Hashable:
             return key if distinct[key].group is None else ("group", distinct[key].group)
@@ -140,10 +143,11 @@ class Desk:
         groups: dict[Hashable, list[str]] = {}
         for key in left:
             groups.setdefault(group(key), []).append(key)
-        halves = {group(key) for key, answer in self.kept.items() if answer.value is not None}
+        place = {group(key): -1 for key, answer in self.kept.items() if answer.value is not None}
+        place.update({group(key): 1 for key in self.begun})
         names = list(groups)
         drawn = [names[i] for i in seeds.rng(seed, "judge order").permutation(len(names))]
-        return [key for name in sorted(drawn, key=lambda name: name not in halves) for key in groups[name]]
+        return [key for name in sorted(drawn, key=lambda name: place.get(name, 0)) for key in groups[name]]
 
     def _work(self, client: Client, work: Any, done: Any) -> None:
         while not client.stop.is_set():
@@ -180,7 +184,8 @@ def converse(client: Client, question: Question, keep: Callable[[Answer], object
 
     Args:
         client, question: who is asked what.
-        keep: told what has been paid for so far whenever an answer was of no use, since the next request may fail.
+        keep: told what has been paid for so far whenever an answer was of no use, since the next request may fail, and where
+            the endpoint may have failed because of this question.
         before: what was paid for it in earlier runs; is added.
 
     Raises:
@@ -189,10 +194,17 @@ def converse(client: Client, question: Question, keep: Callable[[Answer], object
     asked = messages = with_pictures(question.messages, question.pictures)
     paid, reason = (before.tokens_in, before.tokens_out, before.requests), ""
     for _ in range(client.endpoint.clarifications + 1):
-        reply = client.complete(messages)
+        try:
+            reply = client.complete(messages)
+        except DownError as error:
+            if error.own:
+                keep(Answer(None, f"not finished: {error}", *paid, unfinished=True))
+            raise
         paid = (paid[0] + reply.tokens_in, paid[1] + reply.tokens_out, paid[2] + 1)
         if reply.text is None and reply.finish == "content_filter":
             return Answer(None, "the endpoint's content filter refused it", *paid)
+        if reply.refused:
+            return Answer(None, reply.refused, *paid)
         try:
             return Answer(question.parse(reply.text), "", *paid)
         except NonsenseError as error:

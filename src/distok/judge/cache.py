@@ -21,7 +21,7 @@ class Answer:
         reason: why there is none.
         tokens_in, tokens_out: paid for it, clarifications included; 0 where the endpoint does not count.
         requests: exchanges it took.
-        unfinished: what was paid for so far, of a question that is still to be answered.
+        unfinished: of a question that is still to be answered, after an endpoint failed: what was paid for so far.
     """
 
     value: Any

@@ -19,30 +19,43 @@ if TYPE_CHECKING:
 PART = 1 << 16  # bytes read at a time
 LARGEST = 4 << 20  # bytes of an answer; a chat completion is far smaller
 PASSING = frozenset({408, 409, 425, 429})  # and all of 5xx: worth another attempt
+OF_ONE = frozenset({400, 413, 422})  # where others are answered, due to this one's pictures or words
 SPENT = "insufficient_quota"  # comes as 429, but no wait helps
 REFUSALS = frozenset({"content_policy_violation", "content_filter"})  # of one picture, not of our request
 
 
 class DownError(DistokError):
-    """The endpoint cannot be used now; what is answered so far stays."""
+    """The endpoint cannot be used now; what is answered so far stays.
+
+    Attributes:
+        own: whether it may be due to this very request, so that another may succeed.
+    """
+
+    def __init__(self, reason: str, own: bool = False) -> None:
+        super().__init__(reason)
+        self.own = own
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: the text (None where the model refused), why it ended, and the tokens the endpoint counted."""
+    """What came back: the text (None where the model refused), why it ended, and the tokens the endpoint counted.
+
+    ``refused`` says why the endpoint does not answer this very request, though it answers others; empty where it does.
+    """
 
     text: str | None
     finish: str
     tokens_in: int = 0
     tokens_out: int = 0
+    refused: str = ""
 
 
 class _FailedError(Exception):
     """One attempt failed in a way that another may not."""
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    def __init__(self, reason: str, wait: float | None = None, status: int = 0) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.wait, self.status = wait, status
 
 
 class Client:
@@ -50,13 +63,14 @@ class Client:
 
     Args:
         endpoint: where and how.
+        answered: how many answers this endpoint has given with these settings; until the first, a refusal is not of one request.
 
     Raises:
         DistokError: the key's variable is not set.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, answered: int = 0) -> None:
+        self.endpoint, self.answered = endpoint, answered
         self._key = endpoint.key()
         self._mine = threading.local()
         self._lock = threading.Lock()
@@ -67,11 +81,13 @@ class Client:
     def complete(self, messages: list[dict[str, Any]]) -> Reply:
         """Send one request, again where the endpoint fails.
 
+        A request that is refused or fails where others are answered is a reply too, see :attr:`Reply.refused`.
+
         Raises:
             DownError: it fails at every attempt, asks for too long a wait, refuses the request, is not paid any more, or
                 :attr:`stop` was set.
         """
-        endpoint = self.endpoint
+        endpoint, before = self.endpoint, self.answered
         for attempt in range(1, endpoint.attempts + 1):
             self._wait(self._open_from - time.monotonic())
             try:
@@ -88,7 +104,9 @@ class Client:
                 raise DownError(f"{endpoint.url}: {last}, and the next attempt would be in {wait:.0f} s")
             self._wait(wait)
         tries = f"{endpoint.attempts} attempts" if endpoint.attempts > 1 else "1 attempt"
-        raise DownError(f"{endpoint.url} fails ({tries}; the last: {last})")
+        if last.status == 500 and self.answered > before:
+            return Reply(None, "", refused=f"the endpoint fails at it, and answers others ({tries}; the last: {last})")
+        raise DownError(f"{endpoint.url} fails ({tries}; the last: {last})", own=last.status == 500)
 
     def _wait(self, seconds: float) -> None:
         if self.stop.wait(max(0.0, seconds)):
@@ -158,6 +176,8 @@ class Client:
         reply = _reply(value)
         if reply is None:
             raise _FailedError("its answer is not a chat completion")
+        with self._lock:
+            self.answered += 1
         return reply
 
     def _failed(self, status: int, value: Any, wait: float | None) -> NoReturn:
@@ -165,20 +185,22 @@ class Client:
         said = self._said(error)
         if SPENT in (error.get("code"), error.get("type")):
             raise DownError(f"{self.endpoint.url} says that nothing is left on the account ({said or SPENT}); top it up")
-        raise _FailedError(f"status {status} ({said})" if said else f"status {status}", wait)
+        raise _FailedError(f"status {status} ({said})" if said else f"status {status}", wait, status)
 
     def _refused(self, status: int, value: Any) -> Reply:
         error = _error(value)
         if str(error.get("code")) in REFUSALS:
             return Reply(None, "content_filter")
         said = self._said(error) or "no reason given"
+        if status in OF_ONE and self.answered:
+            return Reply(None, "", refused=f"the endpoint refuses it with status {status} ({said})")
         key = f"check {self.endpoint.key_variable}" if self.endpoint.key_variable else "give one with --key-variable"
         what = {
             401: f"refuses the key ({said}); {key}",
             403: f"forbids this ({said}); check the key's rights",
             404: f"knows no such address or model ({said}); check --base-url and --model",
         }.get(status, f"refuses the request with status {status} ({said}); check the settings, see --extra")
-        raise DownError(f"{self.endpoint.url} {what}")
+        raise DownError(f"{self.endpoint.url} {what}", own=status in OF_ONE)
 
     def _said(self, error: Mapping[str, Any]) -> str:
         """What an endpoint says of a fault, on one line, without the key and what cannot be written; empty where nothing."""
@@ -218,8 +240,8 @@ def _reply(value: Any) -> Reply | None:
         return None
     if text is not None and not isinstance(text, str):
         return None
-    tokens = [count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else 0 for count in counts]
-    return Reply(text, str(choice.get("finish_reason") or ""), *tokens)
+    sent, said = (n if isinstance(n, int) and not isinstance(n, bool) and n >= 0 else 0 for n in counts)
+    return Reply(text, str(choice.get("finish_reason") or ""), sent, said)
 
 
 def _retry_after(text: str | None) -> float | None:
