@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -187,6 +188,27 @@ def test_an_endpoint_describes_once(pictures, tmp_path):
         assert "Answer with the one-sentence description" in server.requests[-1].text
         server.script = lambda number, request: Response("word " * 1000)
         assert EndpointCaptioner(settings, Cache(tmp_path / "3")).caption(pictures[:1]) == [None]
+
+
+HALF = "a pig \ud83d"  # of a pair of characters: good JSON, and no text
+
+
+def test_a_caption_that_is_no_text_is_asked_again(pictures, tmp_path):
+    settings = Settings(base_url="http://127.0.0.1:1/v1", model="captioner", backoff=0.01, concurrency=1)
+
+    def captions(server: Endpoint) -> list[str | None]:
+        return EndpointCaptioner(replace(settings, base_url=server.url), Cache(tmp_path)).caption(pictures)
+
+    with Endpoint(lambda number, request: Response(HALF if number == 1 else "a red cat")) as server:
+        assert captions(server) == ["a red cat"] * 2
+        assert len(server.requests) == 3
+        said, again = server.requests[1].body["messages"][-2:]
+        assert said["content"] == "a pig ?"
+        assert "cannot be used: the description holds a character that is not one" in again["content"]
+        for path in tmp_path.rglob("*.json"):  # as it was kept before that was refused
+            path.write_text(path.read_text().replace("a red cat", json.dumps(HALF)[1:-1]))
+        assert captions(server) == ["a red cat"] * 2
+        assert len(server.requests) == 5
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ class Cache:
         """The answer, or None where there is none that can be read."""
         try:
             record = json.loads(self._path(key).read_text(encoding="utf-8"))
+            json.dumps(record["answer"], ensure_ascii=False).encode()  # half of a character pair is no text: nobody can use it
             return Answer(**record["answer"]) if record["version"] == VERSION else None
         except (OSError, ValueError, KeyError, TypeError):
             return None  # damaged or foreign: it is asked again

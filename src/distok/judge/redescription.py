@@ -234,6 +234,8 @@ def _draw(
 
 def _caption(text: str | None) -> str:
     caption = " ".join((text or "").split())
+    if caption != caption.encode(errors="replace").decode():
+        raise NonsenseError("the description holds a character that is not one")
     if not prompt_of(caption):
         raise NonsenseError("the description is empty")
     if len(caption) > _LONGEST:
