@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from distok.judge.asking import Desk, Question
     from distok.judge.cache import Cache
     from distok.judge.findings import Findings
-    from distok.judge.redescription import Captioner
     from distok.judge.settings import Endpoint
 
 app = typer.Typer(
@@ -194,7 +193,7 @@ def redescribe(
     """
     from distok.checkpoints import check_device
     from distok.cli import output
-    from distok.concept import load_picture
+    from distok.concept import digest, load_picture
     from distok.errors import DistokError
     from distok.judge import redescription as test
     from distok.judge.items import read_items
@@ -212,16 +211,18 @@ def redescribe(
             raise DistokError(f"case {item.case!r} asks for {item.asked!r}; redescribe needs mixes, like pig=0.5, owl=0.5")
     images = [load_picture(item.picture) for item in items]
     with output.progress("describing") as callback:
-        who: Captioner
+        who: test.BlipCaptioner | test.EndpointCaptioner
         if endpoint is None:
             who = test.BlipCaptioner(captioner or "", device)
         else:
             who = test.EndpointCaptioner(endpoint, asking.answers(out), asking.size, asking.limit, asking.retry_missing, callback)
             if not asking.announce(who.desk(images)):
                 return
-        world = _world(backend, labeler, concepts, device)
-        found = test.redescribe(images, asked, who, *world, renders=renders, seed=asking.seed, folder=out / "pictures")
-    asking.finish(test.summarise(items, found, asking.seed), out, "redescribed")
+        draws, reads, names = _world(backend, labeler, concepts, device)
+        found = test.redescribe(images, asked, who, draws, reads, names, renders, asking.seed, out / "pictures")
+    parts = {"pipeline_hash": draws.pipeline_hash, "labeler_hash": reads.hash, "names_hash": digest(*names)}
+    made = {"captioner": who.account, **parts, "renders": renders, "seed": asking.seed}
+    asking.finish(test.summarise(items, found, asking.seed, made, who.reasons), out, "redescribed")
 
 
 def _world(backend: str | None, labeler: str | None, concepts: Path | None, device: str) -> tuple[Any, Any, tuple[str, ...]]:

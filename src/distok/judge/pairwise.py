@@ -15,7 +15,7 @@ from distok.judge.findings import Findings
 from distok.judge.items import Item, Shown, methods_of, show
 from distok.judge.preference import Vote
 from distok.judge.prompts import CHOICES, CRITERIA, OVERALL, comparing_messages
-from distok.judge.scoring import account, check_repeats, gaps
+from distok.judge.scoring import account, check_repeats, gaps, missing
 from distok.judge.validation import parse_answer
 
 Match = tuple[Item, Item]
@@ -130,7 +130,7 @@ def _record(a: Item, b: Item, swapped: bool, repeat: int, answer: Answer | None)
         "repeat": repeat,
         "shown_first": (b if swapped else a).method,
         **{name: {1: "method", -1: "against", 0: "tie"}[_sign(value[name], swapped)] if value else "" for name in CHOICES},
-        "missing": "not asked yet" if answer is None else answer.reason,
+        "missing": missing(answer),
     }
 
 

@@ -4,7 +4,7 @@ Shapes: r repeats.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -97,14 +97,19 @@ def check_repeats(repeats: int) -> None:
         raise DistokError(f"repeats is {repeats}, but at least 1 is expected; correct it")
 
 
-def gaps(figures: dict[str, Any]) -> str:
-    """What is missing, in words."""
+def missing(answer: Answer | None) -> str:
+    """Why there is no answer of use; empty where there is one."""
+    return "not asked yet" if answer is None else answer.reason
+
+
+def gaps(figures: Mapping[str, Any], role: str = "Judge") -> str:
+    """What is missing, in words, and who was asked."""
     parts = [f"{figures['answered']} of {figures['questions']} answers"]
     if figures["missing"]:
         parts.append(f"{figures['missing']} without a usable answer, left out")
     if figures["not_asked"]:
         parts.append(f"{figures['not_asked']} not asked yet")
-    return "; ".join(parts) + f". Judge: {figures['model']}."
+    return "; ".join(parts) + f". {role}: {figures['model']}."
 
 
 def _mark(mark: dict[str, float], name: str) -> float:
@@ -121,7 +126,7 @@ def _record(item: Item, repeat: int, answer: Answer | None) -> dict[str, Any]:
         "repeat": repeat,
         **{name: value.get(name, "") for name in CRITERIA},
         AVERAGE: fmean(value.values()) if value else "",
-        "missing": "not asked yet" if answer is None else answer.reason,
+        "missing": missing(answer),
     }
 
 
