@@ -163,6 +163,22 @@ def test_attention_checks_have_a_right_answer(study):
                 assert not np.array_equal(np.asarray(whole), np.asarray(mixed))
 
 
+def test_a_picture_of_one_colour_makes_no_check(manifest):
+    items = read_items(manifest)
+    for item in items[:-1]:
+        Image.new("RGB", (24, 24), "black").save(item.picture)  # as a safety filter leaves it
+    study = build_study(items, StudySettings(checks=6))
+    pictures = data_of(study)["pictures"]
+    for secret in study.key["trials"].values():
+        if secret["kind"] == "check":
+            first, second = (pictures[name] for name in secret["pictures"])
+            assert (first != second, secret["case"]) == (True, items[-1].case)
+    Image.new("RGB", (24, 24), "black").save(items[-1].picture)
+    with pytest.raises(DistokError, match="every picture is of one colour, so that no attention check has an answer"):
+        build_study(items)
+    assert build_study(items, StudySettings(checks=0)).key["trials"]
+
+
 def test_without_ties_every_check_has_a_better_picture(manifest):
     study = build_study(read_items(manifest), StudySettings(checks=3))
     answers = [secret["answer"] for secret in study.key["trials"].values() if secret["kind"] == "check"]
