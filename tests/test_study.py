@@ -359,6 +359,26 @@ def test_other_files_are_refused_too(sent, tmp_path, distok_command):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda key, trial: key["trials"].clear(),
+        lambda key, trial: trial.pop("kind"),
+        lambda key, trial: trial["pictures"].pop(),
+        lambda key, trial: trial.update(methods=["DisTok", "another"], answer="another", kind="vote"),
+        lambda key, trial: trial.update(answer="p0", kind="check"),
+        lambda key, trial: key.update(blocks=[3]),
+    ],
+)
+def test_a_damaged_key_is_refused(sent, harm):
+    key, folder = sent
+    held = json.loads(key.read_text())
+    harm(held, next(iter(held["trials"].values())))
+    key.write_text(json.dumps(held))
+    with pytest.raises(DistokError, match=r"study.key.json is damaged, or was changed by hand; build the study again"):
+        score_study(key, [folder])
+
+
 def test_the_command_builds(manifest, tmp_path, distok_command):
     status, out, err = distok_command("study", "build", manifest, "--out", "s/page.html", "--trials", 5, "--checks", 2)
     assert (status, err) == (0, "")
