@@ -1,6 +1,7 @@
 """An endpoint that fails in the middle of a run: what was paid for is kept and counted, and what is known is written."""
 
 import json
+import threading
 import time
 
 import pytest
@@ -40,9 +41,13 @@ def desk(items, tmp_path):
 def test_what_is_on_its_way_when_the_endpoint_fails_is_waited_for(desk, monkeypatch):
     monkeypatch.setattr(asking, "GRACE", 0.0)
 
+    second = threading.Event()
+
     def script(number: int, request: Request) -> Response:
         if number == 1:
-            return Response(status=401, hang=0.1)  # while the second request is on its way
+            second.wait(5)
+            return Response(status=401)
+        second.set()
         slow = by_brightness(number, request)
         slow.hang = 0.5
         return slow
@@ -154,8 +159,17 @@ def test_a_refusal_before_any_answer_ends_the_run(items, distok_command, tmp_pat
 
 
 def test_a_picture_at_which_the_endpoint_breaks_is_missing_where_others_are_answered_meanwhile(desk):
-    answer = Response(status=500, hang=0.05)
-    with Endpoint(refusing(answer)) as server:
+    others = threading.Semaphore(0)
+
+    def script(number: int, request: Request) -> Response:
+        answer = refusing(Response(status=500))(number, request)
+        if answer.status == 500:
+            others.acquire(timeout=5)  # so that another is asked before each attempt ends
+        else:
+            others.release()
+        return answer
+
+    with Endpoint(script) as server:
         asked = desk(server, concurrency=2, attempts=3)
         asked.ask()
     account = scoring.account(asked)
