@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distok.errors import DistokError
-from distok.judge.client import Client, DownError
+from distok.judge.client import SPENT, Client, DownError
 from distok.judge.prompts import CRITERIA, SCORES
 from distok.judge.settings import Endpoint as Settings
 from distok.judge.settings import parse_extra
@@ -72,6 +72,31 @@ def test_a_wait_beyond_patience_ends_at_once():
     assert (len(server.requests), time.monotonic() - start < 1) == (1, True)
 
 
+def fault(status: int, **error) -> Response:
+    return Response(status=status, body=json.dumps({"error": error}).encode(), headers={"Retry-After": "3600"})
+
+
+def test_a_fault_is_told_with_the_reason_the_endpoint_gives(monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", "s3cret")
+    answer = fault(429, message="Rate limit of\ns3cret reached \ud83d")
+    with Endpoint(in_turn(answer)) as server, pytest.raises(DownError) as caught:
+        client(server.url, key_variable="JUDGE_KEY").complete(HELLO)
+    assert "status 429 (Rate limit of … reached ?), and the next attempt would be in 3600 s" in str(caught.value)
+    answer = fault(400, message="x" * 197 + "s3cret")
+    with Endpoint(in_turn(answer)) as server, pytest.raises(DownError, match=r"x{197}…") as caught:
+        client(server.url, key_variable="JUDGE_KEY").complete(HELLO)
+    assert "s3c" not in str(caught.value), "nor a part of the key"
+
+
+@pytest.mark.parametrize("member", ["code", "type"])
+def test_an_account_that_is_used_up_ends_at_once(member):
+    answer = Response(status=429, body=json.dumps({"error": {"message": "You exceeded your quota", member: SPENT}}).encode())
+    with Endpoint(in_turn(answer)) as server:
+        with pytest.raises(DownError, match=r"says that nothing is left on the account \(You exceeded your quota\); top it up"):
+            client(server.url).complete(HELLO)
+        assert len(server.requests) == 1
+
+
 def test_an_absurd_retry_after_is_ignored():
     answers = [Response(status=503, headers={"Retry-After": text}) for text in ("soon", "nan", "-5")]
     with Endpoint(in_turn(*answers, Response("hi"))) as server:
@@ -96,18 +121,15 @@ def test_a_hang_past_the_time_limit_is_tried_again():
         client(server.url, timeout=0.2, attempts=2).complete(HELLO)
 
 
-@pytest.mark.parametrize(
-    ("header", "byte"),
-    [(b"Transfer-Encoding: chunked", b"1\r\n \r\n"), (b"Content-Length: 4000", b" "), (b"X-Length: unknown", b" ")],
-)
-def test_an_answer_that_trickles_does_not_hold_us(header, byte):
+def trickling(start: bytes, byte: bytes) -> socket.socket:
+    """A server that sends ``start``, and then ``byte`` ten times a second."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def trickle() -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 200 OK\r\n" + header + b"\r\n\r\n")
+            connection.sendall(start)
             for _ in range(40):
                 try:
                     connection.sendall(byte)
@@ -116,11 +138,52 @@ def test_an_answer_that_trickles_does_not_hold_us(header, byte):
                 time.sleep(0.1)
 
     threading.Thread(target=trickle, daemon=True).start()
-    start = time.monotonic()
-    with pytest.raises(DownError, match=r"no whole answer within 0\.5 s"):
-        client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", timeout=0.5, attempts=1).complete(HELLO)
-    assert time.monotonic() - start < 2
-    listener.close()
+    return listener
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "byte"),
+    [
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        (OK + b"Content-Length: 4000\r\n\r\n", b" "),
+        (OK + b"Content-Length: 4000000\r\n\r\n", b" "),
+        (OK + b"X-Length: unknown\r\n\r\n", b" "),
+        (OK, b"X-More: 1\r\n"),
+        (b"", b"H"),
+    ],
+)
+@pytest.mark.parametrize("proxy", [False, True])
+def test_an_answer_that_trickles_does_not_hold_us(start, byte, proxy, monkeypatch):
+    with trickling(start, byte) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        if proxy:
+            monkeypatch.setenv("http_proxy", url)
+        began = time.monotonic()
+        with pytest.raises(DownError, match=r"the last: no (whole )?answer within 0\.3 s"):
+            client("http://judge.invalid/v1" if proxy else url, timeout=0.3, attempts=1).complete(HELLO)
+        assert time.monotonic() - began < 1.5
+
+
+def test_an_answer_that_says_it_is_too_large_is_not_read():
+    with trickling(OK + b"Content-Length: 9000000\r\n\r\n", b" ") as server:
+        began = time.monotonic()
+        with pytest.raises(DownError, match="the answer is larger than any chat completion"):
+            client(f"http://127.0.0.1:{server.getsockname()[1]}/v1", attempts=1).complete(HELLO)
+        assert time.monotonic() - began < 1.5
+
+
+def test_a_connection_is_used_again_and_outlives_the_deadline_of_its_last_request():
+    with Endpoint(in_turn(Response("hi"))) as server:
+        patient, hurried = client(server.url), client(server.url, timeout=0.2)
+        patient._mine = hurried._mine  # the same session
+        assert hurried.complete(HELLO).text == "hi"
+        time.sleep(0.3)
+        server.script = in_turn(Response("again", hang=0.2))
+        assert patient.complete(HELLO).text == "again"
+        assert len(server.requests) == 2
 
 
 def test_a_host_that_no_name_can_have():

@@ -56,6 +56,19 @@ def test_a_folder_says_method_and_case(tmp_path):
     assert judge_items.Item(Path(), "m", "c", "a pig in the snow, 100% cute").mix is None
 
 
+def test_folders_as_distok_leaves_them_are_judged_without_their_sheets(tmp_path):
+    from distok.gallery import SHEET
+
+    for method in ("ours", "theirs"):
+        (tmp_path / method).mkdir()
+        picture(20).save(tmp_path / method / "one.png")
+        (tmp_path / method / "one.txt").write_text("pig=0.5, owl=0.5")
+        picture(20).save(tmp_path / method / SHEET)
+    assert [(item.method, item.case) for item in judge_items.read_items(tmp_path)] == [("ours", "one"), ("theirs", "one")]
+    (tmp_path / "theirs" / SHEET).with_suffix(".txt").write_text("a sheet of paper")
+    assert [item.case for item in judge_items.read_items(tmp_path)] == ["one", "one", "sheet"]
+
+
 def test_a_blind_picture_has_the_pixels_of_the_original(tmp_path):
     original = picture(90, size=40, seed=3)
     original.save(tmp_path / "a.png", icc_profile=b"profile")

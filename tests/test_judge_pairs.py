@@ -51,6 +51,24 @@ def test_more_methods_and_pictures_leave_the_sides_as_they_were(made, tmp_path):
     assert [each["method"] for each in all_found.figures["criteria"]["overall"]["strengths"]] == ["first", "second", "third"]
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_a_limit_is_spent_on_whole_verdicts(made, tmp_path, repeats):
+    met = matches(made("first second", 20))
+
+    def verdicts(limit: int) -> int:
+        asking = desk(server, pairwise.questions(met, repeats), tmp_path / "answers", limit=limit)
+        asking.ask()
+        records = pairwise.compare(met, asking, repeats).records
+        given = [record["missing"] == "" for record in records]
+        return sum(first and second for first, second in zip(given[::2], given[1::2], strict=True))
+
+    with Endpoint() as server:
+        assert verdicts(8) == 4
+        assert verdicts(5) == 6  # 13 answers, one of them without its twin
+        assert verdicts(1) == 7, "which is asked first in the next run"
+        assert len(server.requests) == 14
+
+
 def test_a_picture_that_is_replaced_while_the_judge_is_asked_keeps_its_verdict(made, tmp_path):
     few = matches(made("first second", 8))
     with Endpoint() as server:

@@ -4,12 +4,14 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from distok import seeds
 from distok.backends import open_backend
+from distok.concept import digest
 from distok.distribution import Distribution, js, kl
 from distok.errors import DistokError
 from distok.judge.cache import Cache
@@ -189,6 +191,27 @@ def test_an_endpoint_describes_once(pictures, tmp_path):
         assert EndpointCaptioner(settings, Cache(tmp_path / "3")).caption(pictures[:1]) == [None]
 
 
+HALF = "a pig \ud83d"  # of a pair of characters: good JSON, and no text
+
+
+def test_a_caption_that_is_no_text_is_asked_again(pictures, tmp_path):
+    settings = Settings(base_url="http://127.0.0.1:1/v1", model="captioner", backoff=0.01, concurrency=1)
+
+    def captions(server: Endpoint) -> list[str | None]:
+        return EndpointCaptioner(replace(settings, base_url=server.url), Cache(tmp_path)).caption(pictures)
+
+    with Endpoint(lambda number, request: Response(HALF if number == 1 else "a red cat")) as server:
+        assert captions(server) == ["a red cat"] * 2
+        assert len(server.requests) == 3
+        said, again = server.requests[1].body["messages"][-2:]
+        assert said["content"] == "a pig ?"
+        assert "cannot be used: the description holds a character that is not one" in again["content"]
+        for path in tmp_path.rglob("*.json"):  # as it was kept before that was refused
+            path.write_text(path.read_text().replace("a red cat", json.dumps(HALF)[1:-1]))
+        assert captions(server) == ["a red cat"] * 2
+        assert len(server.requests) == 5
+
+
 @pytest.fixture
 def gallery(pictures, tmp_path):
     rows = []
@@ -228,6 +251,37 @@ def test_the_command(gallery, distok_command, pipeline_folder, labeler_folder, b
     status, out, _ = distok_command("judge", "redescribe", gallery, "--out", "three", *world, "--captioner", blip_folder)
     assert status == 0
     assert "The mix before and after words" in out
+
+
+def test_what_is_found_names_who_described_and_what_is_missing(
+    gallery, distok_command, pipeline_folder, labeler_folder, blip_folder, tmp_path
+):
+    world = ("--backend", pipeline_folder, "--labeler", labeler_folder, "--concepts", tmp_path / "names.txt")
+
+    def found(*more: object) -> tuple[str, dict, list[str]]:
+        status, out, _ = distok_command("judge", "redescribe", gallery, "--out", "out", *world, *more)
+        assert status == 0
+        rows = csv.DictReader((tmp_path / "out" / "redescribed.csv").open())
+        said = json.loads((tmp_path / "out" / "redescribed.json").read_text())
+        return " ".join(out.split()), said, sorted(row["missing"] for row in rows)
+
+    with Endpoint(lambda number, request: Response("a red cat" if number == 1 else "()")) as server:
+        ask = ("--base-url", server.url, "--model", "describer", "--backoff", 0.01)
+        out, said, missing = found(*ask, "--limit", 1)
+        assert missing == ["", "not asked yet"]
+        assert "1 of 2 answers; 1 not asked yet. Captioner: describer." in out
+        out, said, missing = found(*ask)
+        assert missing == ["", "no usable answer: the description is empty"]
+    assert "1 of 2 answers; 1 without a usable answer, left out. Captioner: describer." in out
+    who = said["captioner"]
+    assert (who["model"], who["base_url"], who["reasons"]) == ("describer", server.url, {missing[1]: 1})
+    assert (who["requests"], who["tokens_in"], who["tokens_out"]) == (4, 400, 80)
+    hashes = (open_backend(pipeline_folder).pipeline_hash, open_labeler(labeler_folder).hash, digest(*tiny.NAMES))
+    assert (said["pipeline_hash"], said["labeler_hash"], said["names_hash"]) == hashes
+    assert (said["renders"], said["seed"]) == (1, 0)
+    out, said, _ = found("--captioner", blip_folder)
+    assert f"Captioner:{blip_folder}." in out.replace(" ", "")
+    assert (said["captioner"]["model"], len(said["captioner"]["hash"])) == (str(blip_folder), len(hashes[1]))
 
 
 def test_the_command_refuses(gallery, distok_command, tmp_path):

@@ -163,6 +163,22 @@ def test_attention_checks_have_a_right_answer(study):
                 assert not np.array_equal(np.asarray(whole), np.asarray(mixed))
 
 
+def test_a_picture_of_one_colour_makes_no_check(manifest):
+    items = read_items(manifest)
+    for item in items[:-1]:
+        Image.new("RGB", (24, 24), "black").save(item.picture)  # as a safety filter leaves it
+    study = build_study(items, StudySettings(checks=6))
+    pictures = data_of(study)["pictures"]
+    for secret in study.key["trials"].values():
+        if secret["kind"] == "check":
+            first, second = (pictures[name] for name in secret["pictures"])
+            assert (first != second, secret["case"]) == (True, items[-1].case)
+    Image.new("RGB", (24, 24), "black").save(items[-1].picture)
+    with pytest.raises(DistokError, match="every picture is of one colour, so that no attention check has an answer"):
+        build_study(items)
+    assert build_study(items, StudySettings(checks=0)).key["trials"]
+
+
 def test_without_ties_every_check_has_a_better_picture(manifest):
     study = build_study(read_items(manifest), StudySettings(checks=3))
     answers = [secret["answer"] for secret in study.key["trials"].values() if secret["kind"] == "check"]
@@ -341,6 +357,26 @@ def test_other_files_are_refused_too(sent, tmp_path, distok_command):
     status, out, err = distok_command("study", "score", key, tmp_path / "text.json", "--out", "results")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda key, trial: key["trials"].clear(),
+        lambda key, trial: trial.pop("kind"),
+        lambda key, trial: trial["pictures"].pop(),
+        lambda key, trial: trial.update(methods=["DisTok", "another"], answer="another", kind="vote"),
+        lambda key, trial: trial.update(answer="p0", kind="check"),
+        lambda key, trial: key.update(blocks=[3]),
+    ],
+)
+def test_a_damaged_key_is_refused(sent, harm):
+    key, folder = sent
+    held = json.loads(key.read_text())
+    harm(held, next(iter(held["trials"].values())))
+    key.write_text(json.dumps(held))
+    with pytest.raises(DistokError, match=r"study.key.json is damaged, or was changed by hand; build the study again"):
+        score_study(key, [folder])
 
 
 def test_the_command_builds(manifest, tmp_path, distok_command):

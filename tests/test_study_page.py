@@ -233,6 +233,24 @@ def test_in_a_browser_one_press_is_one_choice(tab):
     assert count(tab) == "2 of 8"
 
 
+def test_in_a_browser_a_pair_that_is_not_shown_yet_is_not_chosen_from(tab):
+    begin(tab)
+    assert count(tab) == "1 of 8"
+    tab.evaluate(
+        "() => { window.slow = []; HTMLImageElement.prototype.decode = () => new Promise((ready) => window.slow.push(ready)); }"
+    )
+    tab.keyboard.press("ArrowLeft")
+    tab.keyboard.press("u")  # back at the first pair before the second has come
+    tab.evaluate("window.slow.splice(0, 2).forEach((ready) => ready())")  # which comes now
+    assert count(tab) == "1 of 8"
+    tab.keyboard.press("ArrowLeft")
+    assert count(tab) == "1 of 8"
+    tab.evaluate("window.slow.splice(0, 2).forEach((ready) => ready())")
+    assert count(tab) == "1 of 8"
+    tab.keyboard.press("ArrowLeft")
+    assert count(tab) == "2 of 8"
+
+
 def test_in_a_browser_another_participant(tab):
     begin(tab, "<>")
     assert tab.is_visible("#no-code")

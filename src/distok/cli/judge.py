@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from distok.judge.asking import Desk, Question
     from distok.judge.cache import Cache
     from distok.judge.findings import Findings
-    from distok.judge.redescription import Captioner
     from distok.judge.settings import Endpoint
 
 app = typer.Typer(
@@ -72,17 +71,32 @@ class Asking:
 
         return Cache(self.cache or out / "answers")
 
-    def ask(self, endpoint: "Endpoint", asked: "Sequence[Question]", out: Path) -> "Desk | None":
-        """Say what it will cost, then ask; None where that was all."""
+    def ask(
+        self,
+        endpoint: "Endpoint",
+        asked: "Sequence[Question]",
+        sum_up: "Callable[[Desk], Findings]",
+        out: Path,
+        name: str,
+    ) -> None:
+        """Say what it will cost, then ask, write and show what was found; what is kept is written where the endpoint fails."""
         from distok.cli import output
+        from distok.errors import DistokError
         from distok.judge.asking import Desk
 
         desk = Desk(asked, endpoint, self.answers(out), self.seed, self.limit, self.retry_missing)
         if not self.announce(desk):
-            return None
-        with output.progress("asking") as callback:
-            desk.ask(callback)
-        return desk
+            return
+        try:
+            with output.progress("asking") as callback:
+                desk.ask(callback)
+        except DistokError:
+            if desk.kept:
+                paths = sum_up(desk).save(out, name)
+                said = f"written, of the answers kept so far: {', '.join(map(str, paths))}"
+                output.console(stderr=True).print(said, markup=False)
+            raise
+        self.finish(sum_up(desk), out, name)
 
     def announce(self, desk: "Desk") -> bool:
         """Say what is to come, on stderr before anything is sent; True to go on."""
@@ -134,9 +148,8 @@ def score(
 
     endpoint = asking.endpoint
     items = read_items(pictures)
-    desk = asking.ask(endpoint, scoring.questions(items, repeats, asking.size), out)
-    if desk is not None:
-        asking.finish(scoring.assess(items, desk, repeats, asking.seed), out, "scores")
+    asked = scoring.questions(items, repeats, asking.size)
+    asking.ask(endpoint, asked, lambda desk: scoring.assess(items, desk, repeats, asking.seed), out, "scores")
 
 
 @app.command()
@@ -157,9 +170,8 @@ def pairs(
 
     endpoint = asking.endpoint
     met = matches(read_items(pictures))
-    desk = asking.ask(endpoint, pairwise.questions(met, repeats, mirror, asking.seed, asking.size), out)
-    if desk is not None:
-        asking.finish(pairwise.compare(met, desk, repeats, mirror, asking.seed), out, "pairs")
+    asked = pairwise.questions(met, repeats, mirror, asking.seed, asking.size)
+    asking.ask(endpoint, asked, lambda desk: pairwise.compare(met, desk, repeats, mirror, asking.seed), out, "pairs")
 
 
 @app.command()
@@ -181,7 +193,7 @@ def redescribe(
     """
     from distok.checkpoints import check_device
     from distok.cli import output
-    from distok.concept import load_picture
+    from distok.concept import digest, load_picture
     from distok.errors import DistokError
     from distok.judge import redescription as test
     from distok.judge.items import read_items
@@ -199,16 +211,18 @@ def redescribe(
             raise DistokError(f"case {item.case!r} asks for {item.asked!r}; redescribe needs mixes, like pig=0.5, owl=0.5")
     images = [load_picture(item.picture) for item in items]
     with output.progress("describing") as callback:
-        who: Captioner
+        who: test.BlipCaptioner | test.EndpointCaptioner
         if endpoint is None:
             who = test.BlipCaptioner(captioner or "", device)
         else:
             who = test.EndpointCaptioner(endpoint, asking.answers(out), asking.size, asking.limit, asking.retry_missing, callback)
             if not asking.announce(who.desk(images)):
                 return
-        world = _world(backend, labeler, concepts, device)
-        found = test.redescribe(images, asked, who, *world, renders=renders, seed=asking.seed, folder=out / "pictures")
-    asking.finish(test.summarise(items, found, asking.seed), out, "redescribed")
+        draws, reads, names = _world(backend, labeler, concepts, device)
+        found = test.redescribe(images, asked, who, draws, reads, names, renders, asking.seed, out / "pictures")
+    parts = {"pipeline_hash": draws.pipeline_hash, "labeler_hash": reads.hash, "names_hash": digest(*names)}
+    made = {"captioner": who.account, **parts, "renders": renders, "seed": asking.seed}
+    asking.finish(test.summarise(items, found, asking.seed, made, who.reasons), out, "redescribed")
 
 
 def _world(backend: str | None, labeler: str | None, concepts: Path | None, device: str) -> tuple[Any, Any, tuple[str, ...]]:

@@ -21,6 +21,7 @@ class Answer:
         reason: why there is none.
         tokens_in, tokens_out: paid for it, clarifications included; 0 where the endpoint does not count.
         requests: exchanges it took.
+        unfinished: of a question that is still to be answered, after an endpoint failed: what was paid for so far.
     """
 
     value: Any
@@ -28,6 +29,7 @@ class Answer:
     tokens_in: int = 0
     tokens_out: int = 0
     requests: int = 0
+    unfinished: bool = False
 
 
 class Cache:
@@ -40,6 +42,7 @@ class Cache:
         """The answer, or None where there is none that can be read."""
         try:
             record = json.loads(self._path(key).read_text(encoding="utf-8"))
+            json.dumps(record["answer"], ensure_ascii=False).encode()  # half of a character pair is no text: nobody can use it
             return Answer(**record["answer"]) if record["version"] == VERSION else None
         except (OSError, ValueError, KeyError, TypeError):
             return None  # damaged or foreign: it is asked again

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from distok.errors import DistokError
 from distok.judge.settings import Endpoint
@@ -19,29 +19,43 @@ if TYPE_CHECKING:
 PART = 1 << 16  # bytes read at a time
 LARGEST = 4 << 20  # bytes of an answer; a chat completion is far smaller
 PASSING = frozenset({408, 409, 425, 429})  # and all of 5xx: worth another attempt
+OF_ONE = frozenset({400, 413, 422})  # where others are answered, due to this one's pictures or words
+SPENT = "insufficient_quota"  # comes as 429, but no wait helps
 REFUSALS = frozenset({"content_policy_violation", "content_filter"})  # of one picture, not of our request
 
 
 class DownError(DistokError):
-    """The endpoint cannot be used now; what is answered so far stays."""
+    """The endpoint cannot be used now; what is answered so far stays.
+
+    Attributes:
+        own: whether it may be due to this very request, so that another may succeed.
+    """
+
+    def __init__(self, reason: str, own: bool = False) -> None:
+        super().__init__(reason)
+        self.own = own
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: the text (None where the model refused), why it ended, and the tokens the endpoint counted."""
+    """What came back: the text (None where the model refused), why it ended, and the tokens the endpoint counted.
+
+    ``refused`` says why the endpoint does not answer this very request, though it answers others; empty where it does.
+    """
 
     text: str | None
     finish: str
     tokens_in: int = 0
     tokens_out: int = 0
+    refused: str = ""
 
 
 class _FailedError(Exception):
     """One attempt failed in a way that another may not."""
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    def __init__(self, reason: str, wait: float | None = None, status: int = 0) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.wait, self.status = wait, status
 
 
 class Client:
@@ -49,13 +63,14 @@ class Client:
 
     Args:
         endpoint: where and how.
+        answered: how many answers this endpoint has given with these settings; until the first, a refusal is not of one request.
 
     Raises:
         DistokError: the key's variable is not set.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, answered: int = 0) -> None:
+        self.endpoint, self.answered = endpoint, answered
         self._key = endpoint.key()
         self._mine = threading.local()
         self._lock = threading.Lock()
@@ -66,10 +81,13 @@ class Client:
     def complete(self, messages: list[dict[str, Any]]) -> Reply:
         """Send one request, again where the endpoint fails.
 
+        A request that is refused or fails where others are answered is a reply too, see :attr:`Reply.refused`.
+
         Raises:
-            DownError: it fails at every attempt, asks for too long a wait, refuses the request, or :attr:`stop` was set.
+            DownError: it fails at every attempt, asks for too long a wait, refuses the request, is not paid any more, or
+                :attr:`stop` was set.
         """
-        endpoint = self.endpoint
+        endpoint, before = self.endpoint, self.answered
         for attempt in range(1, endpoint.attempts + 1):
             self._wait(self._open_from - time.monotonic())
             try:
@@ -86,7 +104,9 @@ class Client:
                 raise DownError(f"{endpoint.url}: {last}, and the next attempt would be in {wait:.0f} s")
             self._wait(wait)
         tries = f"{endpoint.attempts} attempts" if endpoint.attempts > 1 else "1 attempt"
-        raise DownError(f"{endpoint.url} fails ({tries}; the last: {last})")
+        if last.status == 500 and self.answered > before:
+            return Reply(None, "", refused=f"the endpoint fails at it, and answers others ({tries}; the last: {last})")
+        raise DownError(f"{endpoint.url} fails ({tries}; the last: {last})", own=last.status == 500)
 
     def _wait(self, seconds: float) -> None:
         if self.stop.wait(max(0.0, seconds)):
@@ -96,43 +116,43 @@ class Client:
         import requests
         from urllib3.exceptions import HTTPError
 
+        from distok.judge.deadline import Deadline
+
         endpoint, session = self.endpoint, self._session()
         self.sent += 1
-        ends = time.monotonic() + endpoint.timeout
-        try:
-            with session.post(
-                endpoint.url,
-                json=endpoint.body(messages),
-                timeout=(min(10.0, endpoint.timeout), endpoint.timeout),
-                auth=self._authorise,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                body = b""
-                for part in response.iter_content(_part(response.headers)):
-                    body += part
-                    if len(body) > LARGEST:
-                        raise _FailedError("the answer is larger than any chat completion")
-                    if time.monotonic() > ends:
-                        raise _FailedError(f"no whole answer within {endpoint.timeout:g} s")
-                return self._read(response.status_code, response.headers, body)
-        except requests.Timeout:
-            raise _FailedError(f"no answer within {endpoint.timeout:g} s") from None
-        except (
-            requests.ConnectionError,
-            requests.exceptions.ChunkedEncodingError,
-            requests.exceptions.ContentDecodingError,
-        ) as error:
-            text = "timed out" if "timed out" in str(error).lower() else "no connection, or it broke off"
-            raise _FailedError(text) from None
-        except (requests.RequestException, HTTPError) as error:  # urllib3's own, where a host cannot even be read
-            raise DownError(f"{endpoint.url} cannot be asked ({type(error).__name__}: {error})") from None
+        late = f"no answer within {endpoint.timeout:g} s"
+        with Deadline(endpoint.timeout) as deadline:
+            try:
+                with session.post(
+                    endpoint.url,
+                    json=endpoint.body(messages),
+                    timeout=(min(10.0, endpoint.timeout), endpoint.timeout),
+                    auth=self._authorise,
+                    allow_redirects=False,
+                    stream=True,
+                ) as response:
+                    late = f"no whole answer within {endpoint.timeout:g} s"
+                    body = _body(response)
+                    if deadline.over:  # an answer of unknown length looks whole when it is cut off
+                        raise _FailedError(late)
+                    return self._read(response.status_code, response.headers, body)
+            except requests.Timeout:
+                raise _FailedError(late) from None
+            except (
+                requests.ConnectionError,
+                requests.exceptions.ChunkedEncodingError,
+                requests.exceptions.ContentDecodingError,
+            ) as error:
+                slow = deadline.over or "timed out" in str(error).lower()
+                raise _FailedError(late if slow else "no connection, or it broke off") from None
+            except (requests.RequestException, HTTPError) as error:  # urllib3's own, where a host cannot even be read
+                raise DownError(f"{endpoint.url} cannot be asked ({type(error).__name__}: {error})") from None
 
     def _session(self) -> "requests.Session":
         if not hasattr(self._mine, "session"):
-            import requests
+            from distok.judge.deadline import open_session
 
-            self._mine.session = requests.Session()
+            self._mine.session = open_session()
         session: requests.Session = self._mine.session
         return session
 
@@ -143,12 +163,12 @@ class Client:
         return request
 
     def _read(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-        if status in PASSING or status >= 500:
-            raise _FailedError(f"status {status}", _retry_after(headers.get("Retry-After")))
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
             value = None
+        if status in PASSING or status >= 500:
+            self._failed(status, value, _retry_after(headers.get("Retry-After")))
         if status != 200:
             return self._refused(status, value)
         if value is None:
@@ -156,23 +176,57 @@ class Client:
         reply = _reply(value)
         if reply is None:
             raise _FailedError("its answer is not a chat completion")
+        with self._lock:
+            self.answered += 1
         return reply
 
+    def _failed(self, status: int, value: Any, wait: float | None) -> NoReturn:
+        error = _error(value)
+        said = self._said(error)
+        if SPENT in (error.get("code"), error.get("type")):
+            raise DownError(f"{self.endpoint.url} says that nothing is left on the account ({said or SPENT}); top it up")
+        raise _FailedError(f"status {status} ({said})" if said else f"status {status}", wait, status)
+
     def _refused(self, status: int, value: Any) -> Reply:
-        error = value.get("error") if isinstance(value, dict) else None
-        error = error if isinstance(error, dict) else {"message": error}
+        error = _error(value)
         if str(error.get("code")) in REFUSALS:
             return Reply(None, "content_filter")
-        said = " ".join(str(error.get("message") or "no reason given").split())[:200]
-        if self._key:
-            said = said.replace(self._key, "…")
+        said = self._said(error) or "no reason given"
+        if status in OF_ONE and self.answered:
+            return Reply(None, "", refused=f"the endpoint refuses it with status {status} ({said})")
         key = f"check {self.endpoint.key_variable}" if self.endpoint.key_variable else "give one with --key-variable"
         what = {
             401: f"refuses the key ({said}); {key}",
             403: f"forbids this ({said}); check the key's rights",
             404: f"knows no such address or model ({said}); check --base-url and --model",
         }.get(status, f"refuses the request with status {status} ({said}); check the settings, see --extra")
-        raise DownError(f"{self.endpoint.url} {what}")
+        raise DownError(f"{self.endpoint.url} {what}", own=status in OF_ONE)
+
+    def _said(self, error: Mapping[str, Any]) -> str:
+        """What an endpoint says of a fault, on one line, without the key and what cannot be written; empty where nothing."""
+        said = " ".join(str(error.get("message") or "").split())
+        if self._key:
+            said = said.replace(self._key, "…")
+        return said.encode(errors="replace").decode()[:200]
+
+
+def _error(value: Any) -> dict[str, Any]:
+    """The account of a fault in an answer's body: mostly an object with a message and a code, here and there a mere text."""
+    error = value.get("error") if isinstance(value, dict) else None
+    return error if isinstance(error, dict) else {"message": error}
+
+
+def _body(response: "requests.Response") -> bytes:
+    length, body = response.headers.get("Content-Length", ""), b""
+    size = int(length) if length.isdecimal() else 0
+    for part in response.iter_content(PART) if size <= LARGEST else ():
+        body += part
+        size = max(size, len(body))
+        if size > LARGEST:
+            break
+    if size > LARGEST:
+        raise _FailedError("the answer is larger than any chat completion")
+    return body
 
 
 def _reply(value: Any) -> Reply | None:
@@ -186,8 +240,8 @@ def _reply(value: Any) -> Reply | None:
         return None
     if text is not None and not isinstance(text, str):
         return None
-    tokens = [count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else 0 for count in counts]
-    return Reply(text, str(choice.get("finish_reason") or ""), *tokens)
+    sent, said = (n if isinstance(n, int) and not isinstance(n, bool) and n >= 0 else 0 for n in counts)
+    return Reply(text, str(choice.get("finish_reason") or ""), sent, said)
 
 
 def _retry_after(text: str | None) -> float | None:
@@ -202,12 +256,3 @@ def _retry_after(text: str | None) -> float | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _part(headers: Mapping[str, str]) -> int:
-    """How much of an answer to wait for at a time: a part comes when it is whole, unless the endpoint itself sends parts.
-
-    A short answer, or one of unknown length, is read byte by byte, so that one that trickles does not hold us past the deadline.
-    """
-    length = headers.get("Content-Length", "")
-    return PART if "chunked" in headers.get("Transfer-Encoding", "").lower() or (length.isdigit() and int(length) > PART) else 1

@@ -93,14 +93,15 @@ def read_items(source: str | Path) -> list[Item]:
 
     A ``.csv`` with a header, or a ``.json`` list of objects, says ``picture``, ``method``, ``case`` and ``asked``; pictures are
     found from the manifest's folder. A folder holds one folder a method, with ``CASE.png`` in each; what was asked is in the
-    picture's own recipe where distok made it, or in ``CASE.txt`` beside it.
+    picture's own recipe where distok made it, or in ``CASE.txt`` beside it. The contact sheet of a folder that distok made is
+    left out, unless a text beside it says what was asked.
 
     Raises:
         DistokError: nothing to judge, a picture is missing or listed twice, a field is empty, or one case asks for two things.
     """
     source = Path(source)
     if source.is_dir():
-        items = [_found(path, source) for path in sorted(source.glob("*/*")) if path.suffix.lower() in SUFFIXES]
+        items = [_found(path, source) for path in sorted(source.glob("*/*")) if _is_one(path)]
         if not items:
             raise DistokError(
                 f"{source} holds no pictures in folders by method (METHOD/CASE.png); or give a CSV or JSON manifest"
@@ -187,6 +188,14 @@ def _item(row: dict[str, Any], number: int, source: Path) -> Item:
             raise DistokError(f"{source}: entry {number} has no {name}; every entry needs {', '.join(FIELDS)}")
     picture, method, case, asked = (row[name].strip() for name in FIELDS)
     return Item(source.parent / picture, method, case, asked)
+
+
+def _is_one(path: Path) -> bool:
+    """Whether a file in a method's folder is a picture to judge."""
+    from distok.gallery import SHEET
+
+    sheet = path.name == SHEET and not path.with_suffix(".txt").is_file()
+    return path.suffix.lower() in SUFFIXES and not sheet
 
 
 def _found(path: Path, root: Path) -> Item:

@@ -15,7 +15,7 @@ from distok.judge.findings import Findings
 from distok.judge.items import Item, Shown, methods_of, show
 from distok.judge.preference import Vote
 from distok.judge.prompts import CHOICES, CRITERIA, OVERALL, comparing_messages
-from distok.judge.scoring import account, check_repeats, gaps
+from distok.judge.scoring import account, check_repeats, gaps, missing
 from distok.judge.validation import parse_answer
 
 Match = tuple[Item, Item]
@@ -26,13 +26,15 @@ def questions(
 ) -> list[Question]:
     """Two questions a match and repeat, mirrored; only one, with the sides drawn by ``seed``, without ``mirror``.
 
+    The two are one group: neither counts without the other.
+
     Raises:
         DistokError: no repeat, or a file is not a picture.
     """
     check_repeats(repeats)
     shown: dict[Path, Shown] = {}
     asked = []
-    for match in matches:
+    for number, match in enumerate(matches):
         for item in match:
             if item.picture not in shown:
                 shown[item.picture] = show(item.picture, size)
@@ -41,7 +43,8 @@ def questions(
             pictures = (shown[first.picture], shown[second.picture])
             about = {"case": first.case, "first": first.method, "second": second.method}
             messages = comparing_messages(first, *pictures)
-            asked.append(Question(messages, pictures, partial(parse_answer, schema=CHOICES), repeat, about))
+            parse = partial(parse_answer, schema=CHOICES)
+            asked.append(Question(messages, pictures, parse, repeat, about, group=(number, repeat)))
     return asked
 
 
@@ -127,7 +130,7 @@ def _record(a: Item, b: Item, swapped: bool, repeat: int, answer: Answer | None)
         "repeat": repeat,
         "shown_first": (b if swapped else a).method,
         **{name: {1: "method", -1: "against", 0: "tie"}[_sign(value[name], swapped)] if value else "" for name in CHOICES},
-        "missing": "not asked yet" if answer is None else answer.reason,
+        "missing": missing(answer),
     }
 
 

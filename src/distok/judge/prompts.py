@@ -65,8 +65,9 @@ def captioning_messages(shown: Shown) -> Messages:
 
 def clarifying_messages(answer: str | None, problem: str, wanted: str) -> Messages:
     """Say what was wrong with an answer, and ask again for what is ``wanted``."""
+    said = (answer or "(empty)")[:2000].encode(errors="replace").decode()  # strict endpoints refuse half of a character pair
     return [
-        {"role": "assistant", "content": (answer or "(empty)")[:2000]},
+        {"role": "assistant", "content": said},
         {"role": "user", "content": f"That cannot be used: {problem}. Answer with {wanted} and nothing else."},
     ]
 

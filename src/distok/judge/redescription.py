@@ -4,7 +4,7 @@ Shapes: b pictures, r renders of a caption, k classes.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,7 @@ from distok.judge.cache import Cache
 from distok.judge.findings import Findings
 from distok.judge.items import SIZE, Item, methods_of, show
 from distok.judge.prompts import CAPTION_WANTED, captioning_messages
+from distok.judge.scoring import account, gaps, missing
 from distok.judge.settings import Endpoint
 from distok.judge.validation import NonsenseError
 
@@ -43,6 +44,8 @@ class Captioner(Protocol):
 class EndpointCaptioner:
     """A captioner behind an OpenAI-compatible endpoint; its captions are kept in ``cache``.
 
+    After :meth:`caption`, ``account`` says how the asking went, and ``reasons`` why a picture has no caption, one a picture.
+
     Args:
         endpoint, cache: as for a judge.
         size: longest side shown.
@@ -62,6 +65,8 @@ class EndpointCaptioner:
     ) -> None:
         self.endpoint, self.cache, self.size, self.callback = endpoint, cache, size, callback
         self.limit, self.retry_missing = limit, retry_missing
+        self.account: dict[str, Any] = {"model": endpoint.model, "base_url": endpoint.base_url}
+        self.reasons: list[str] = []
 
     def desk(self, pictures: "Sequence[Image.Image]") -> Desk:
         """The questions about ``pictures`` and what is known of their answers."""
@@ -80,11 +85,15 @@ class EndpointCaptioner:
         """
         desk = self.desk(pictures)
         desk.ask(self.callback)
-        return [answer.value if answer else None for answer in desk.answers()]
+        answers = desk.answers()
+        self.account, self.reasons = account(desk), [missing(answer) for answer in answers]
+        return [answer.value if answer else None for answer in answers]
 
 
 class BlipCaptioner:
     """A ``BlipForConditionalGeneration`` checkpoint, in a folder or the local hub cache.
+
+    ``account`` says which; ``reasons`` stays empty, as it gives none.
 
     Args:
         max_tokens: of a caption.
@@ -97,7 +106,7 @@ class BlipCaptioner:
         import torch
 
         from distok import pretrained
-        from distok.labelers.loading import load_image_processor, load_model, load_tokenizer
+        from distok.labelers.loading import hash_of, load_image_processor, load_model, load_tokenizer
 
         folder = pretrained.local_folder(path_or_id, "config.json", "BLIP captioner")
         kind = pretrained.read_json(folder / "config.json").get("architectures") or ["a model without a name"]
@@ -107,6 +116,8 @@ class BlipCaptioner:
         self.images, self.tokenizer = load_image_processor(folder), load_tokenizer(folder)
         room = self.model.config.text_config.max_position_embeddings - 2  # start and end take a place each
         self.max_tokens = min(max_tokens, room)
+        self.reasons: list[str] = []
+        self.account = {"model": str(path_or_id), "hash": hash_of(self.model, str(self.max_tokens))}
 
     def caption(self, pictures: "Sequence[Image.Image]") -> list[str | None]:
         """Captions by greedy search; None where the model says nothing."""
@@ -189,8 +200,21 @@ def redescribe(
     return results
 
 
-def summarise(items: Sequence[Item], results: Sequence[Redescription], seed: int = 0) -> Findings:
-    """KL and JS before and after the words, and the loss (after minus before) with 95 % intervals over cases."""
+def summarise(
+    items: Sequence[Item],
+    results: Sequence[Redescription],
+    seed: int = 0,
+    made: Mapping[str, Any] | None = None,
+    reasons: Sequence[str] = (),
+) -> Findings:
+    """KL and JS before and after the words, and the loss (after minus before) with 95 % intervals over cases.
+
+    Args:
+        items, results: one result a picture.
+        seed: of the bootstrap.
+        made: what made the results, for the record; its ``captioner``, a captioner's account, is named under the table.
+        reasons: why a picture has no caption, one a picture; not known if empty.
+    """
     from distok.evaluation.report import Table
     from distok.evaluation.statistics import bootstrap
 
@@ -213,8 +237,11 @@ def summarise(items: Sequence[Item], results: Sequence[Redescription], seed: int
         rows.append((method, f"{entry['described']}/{entry['pictures']}", *cells))
     columns = ("method", "described", "KL", "KL, redrawn", "KL lost", "JS", "JS, redrawn", "JS lost")
     note = "Nats, 0 is a perfect match; means over cases, 95 % interval. Pictures without a caption are left out."
-    records = [_record(item, result) for item, result in zip(items, results, strict=True)]
-    return Findings({"methods": methods}, (Table("The mix before and after words", columns, tuple(rows), note),), records)
+    who = (made or {}).get("captioner", {})
+    note += f" {gaps(who, 'Captioner')}" if "answered" in who else f" Captioner: {who['model']}." if who else ""
+    records = [_record(*each) for each in zip(items, results, reasons or [""] * len(items), strict=True)]
+    figures = {"methods": methods, **(made or {})}
+    return Findings(figures, (Table("The mix before and after words", columns, tuple(rows), note),), records)
 
 
 def prompt_of(caption: str) -> str:
@@ -234,6 +261,8 @@ def _draw(
 
 def _caption(text: str | None) -> str:
     caption = " ".join((text or "").split())
+    if caption != caption.encode(errors="replace").decode():
+        raise NonsenseError("the description holds a character that is not one")
     if not prompt_of(caption):
         raise NonsenseError("the description is empty")
     if len(caption) > _LONGEST:
@@ -241,7 +270,7 @@ def _caption(text: str | None) -> str:
     return caption
 
 
-def _record(item: Item, result: Redescription) -> dict[str, Any]:
+def _record(item: Item, result: Redescription, reason: str) -> dict[str, Any]:
     def cell(value: object) -> object:
         return "" if value is None else value
 
@@ -254,4 +283,5 @@ def _record(item: Item, result: Redescription) -> dict[str, Any]:
         "read": str(result.first),
         "read_again": cell(result.again and str(result.again)),
         **{name: cell(getattr(result, name)) for name in ("kl_first", "js_first", "kl_again", "js_again")},
+        "missing": "" if result.caption else reason or "the captioner said nothing",
     }

@@ -4,7 +4,7 @@ Shapes: r repeats.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,8 @@ def assess(items: Sequence[Item], desk: Desk, repeats: int, seed: int = 0) -> Fi
 
 def account(desk: Desk) -> dict[str, Any]:
     """How the asking went: answers, gaps with their reasons, tokens paid for."""
-    answers = [answer for answer in desk.kept.values()]
+    answers = list(desk.kept.values())
+    paid = [*answers, *desk.begun.values()]
     reasons = Counter(answer.reason for answer in answers if answer.value is None)
     return {
         "model": desk.endpoint.model,
@@ -84,9 +85,9 @@ def account(desk: Desk) -> dict[str, Any]:
         "missing": sum(reasons.values()),
         "not_asked": desk.total - len(answers),
         "reasons": dict(reasons),
-        "requests": sum(answer.requests for answer in answers),
-        "tokens_in": sum(answer.tokens_in for answer in answers),
-        "tokens_out": sum(answer.tokens_out for answer in answers),
+        "requests": sum(answer.requests for answer in paid),
+        "tokens_in": sum(answer.tokens_in for answer in paid),
+        "tokens_out": sum(answer.tokens_out for answer in paid),
     }
 
 
@@ -96,14 +97,19 @@ def check_repeats(repeats: int) -> None:
         raise DistokError(f"repeats is {repeats}, but at least 1 is expected; correct it")
 
 
-def gaps(figures: dict[str, Any]) -> str:
-    """What is missing, in words."""
+def missing(answer: Answer | None) -> str:
+    """Why there is no answer of use; empty where there is one."""
+    return "not asked yet" if answer is None else answer.reason
+
+
+def gaps(figures: Mapping[str, Any], role: str = "Judge") -> str:
+    """What is missing, in words, and who was asked."""
     parts = [f"{figures['answered']} of {figures['questions']} answers"]
     if figures["missing"]:
         parts.append(f"{figures['missing']} without a usable answer, left out")
     if figures["not_asked"]:
         parts.append(f"{figures['not_asked']} not asked yet")
-    return "; ".join(parts) + f". Judge: {figures['model']}."
+    return "; ".join(parts) + f". {role}: {figures['model']}."
 
 
 def _mark(mark: dict[str, float], name: str) -> float:
@@ -120,7 +126,7 @@ def _record(item: Item, repeat: int, answer: Answer | None) -> dict[str, Any]:
         "repeat": repeat,
         **{name: value.get(name, "") for name in CRITERIA},
         AVERAGE: fmean(value.values()) if value else "",
-        "missing": "not asked yet" if answer is None else answer.reason,
+        "missing": missing(answer),
     }
 
 

@@ -24,6 +24,7 @@ TITLE = "Which picture is better?"
 INTRO = "Image generators were asked for something, which is written above each pair of pictures."
 _HERE = Path(__file__).parent
 _TILES = 8  # a wrong picture is cut into 8 × 8 tiles, which change places
+_PLAIN = 1.0  # mean difference in grey levels, of 255, below which nobody sees that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +176,24 @@ class _Draft:
     def _check(self, block: int, number: int) -> int:
         """A pair with a known answer: the same picture twice where ties are allowed, else a picture and its scrambled self."""
         draw = seeds.rng(self.settings.seed, "check", block, number)
-        item = self.items[int(draw.integers(len(self.items)))]
+        start = int(draw.integers(len(self.items)))
+        item, mixed = self.items[start], None
+        same = self.settings.ties and number % 2 == 1
+        if not same:
+            item, mixed = self._scrambling(start, draw)
         whole = show(item.picture, self.settings.size, "image/jpeg")
         names = [f"check/{block}/{number}/{side}" for side in (0, 1)]
-        same = self.settings.ties and number % 2 == 1
-        other = whole if same else show(_scrambled(item.picture, self.settings.size, draw), None, "image/jpeg")
+        other = whole if mixed is None else show(mixed, None, "image/jpeg")
         self.pictures.update({names[0]: (whole, None), names[1]: (other, None)})
         return self._trial("check", item, names, "tie" if same else names[0])
+
+    def _scrambling(self, start: int, draw: np.random.Generator) -> "tuple[Item, Image.Image]":
+        """The first picture from ``start`` on in which disorder shows, and itself in disorder."""
+        for item in (*self.items[start:], *self.items[:start]):
+            mixed = _scrambled(item.picture, self.settings.size, draw)
+            if mixed is not None:
+                return item, mixed
+        raise DistokError("every picture is of one colour, so that no attention check has an answer; build with --checks 0")
 
     def _picture(self, item: Item) -> str:
         name = f"{item.method}/{item.case}/{item.picture}"
@@ -216,8 +228,8 @@ def _names(letter: str, things: Sequence[Any], seed: int) -> dict[Any, str]:
     return {thing: f"{letter}{place + 1:0{width}d}" for thing, place in zip(things, order, strict=True)}
 
 
-def _scrambled(picture: Path, size: int, draw: np.random.Generator) -> "Image.Image":
-    """A picture whose tiles have changed places: plainly the worse one."""
+def _scrambled(picture: Path, size: int, draw: np.random.Generator) -> "Image.Image | None":
+    """A picture whose tiles have changed places: plainly the worse one. None where nobody could tell, as with one all black."""
     from PIL import Image
 
     from distok.concept import load_picture
@@ -228,7 +240,10 @@ def _scrambled(picture: Path, size: int, draw: np.random.Generator) -> "Image.Im
     pixels = np.asarray(whole.resize((side * _TILES, side * _TILES)))
     tiles = pixels.reshape(_TILES, side, _TILES, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
     mixed = tiles[draw.permutation(len(tiles))].reshape(_TILES, _TILES, side, side, 3).swapaxes(1, 2)
-    return Image.fromarray(mixed.reshape(pixels.shape)).resize(whole.size)
+    mixed = mixed.reshape(pixels.shape)
+    if np.abs(mixed.astype(float) - pixels).mean() < _PLAIN:
+        return None
+    return Image.fromarray(mixed).resize(whole.size)
 
 
 def _page(settings: StudySettings, study: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@
   const PAUSE = 250; // ms after a new pair in which nothing counts: a double click is one choice
   let state = null;
   let shown = Infinity;
+  let turn = 0; // counts what was shown, so that pictures that are ready too late do not count for the next pair
 
   const memory = {
     get(key) {
@@ -41,6 +42,7 @@
     if (Session.done(state)) return finish();
     const { trial, left, right } = state.trials[state.votes.length];
     const count = state.votes.length;
+    const own = ++turn;
     shown = Infinity;
     at("wish").textContent = study.trials[trial].wish;
     at("left-picture").src = study.pictures[left];
@@ -51,7 +53,7 @@
     at("who").textContent = state.participant;
     at("undo").disabled = count === 0;
     view("trial");
-    const ready = () => { shown = performance.now(); };
+    const ready = () => { if (own === turn) shown = performance.now(); };
     Promise.all([at("left-picture").decode(), at("right-picture").decode()]).then(ready, ready);
   }
 

@@ -107,6 +107,8 @@ def read_key(path: str | Path) -> dict[str, Any]:
         or not all(isinstance(key.get(n), k) for n, k in wanted.items())
     ):
         raise DistokError(f"{path} is not the key of a study; give the .key.json that was written beside the page")
+    if not _is_whole(key):
+        raise DistokError(f"{path} is damaged, or was changed by hand; build the study again with the same settings")
     return key
 
 
@@ -137,6 +139,19 @@ def read_ballot(path: Path, key: dict[str, Any]) -> Ballot:
     checks = [vote for vote in votes if key["trials"][vote["trial"]]["kind"] == "check"]
     passed = sum(_picked(vote) == key["trials"][vote["trial"]]["answer"] for vote in checks)
     return Ballot(code, tuple(votes), passed, len(checks))
+
+
+def _is_whole(key: dict[str, Any]) -> bool:
+    """Whether a key says of every pair in its blocks what scoring needs."""
+    try:
+        trials = [key["trials"][name] for block in key["blocks"] for name in block]
+        votes = [trial for trial in trials if trial["kind"] == "vote"]
+        whole = all(len(trial["pictures"]) == 2 and trial["case"] is not None for trial in trials)
+        known = all(len(trial["methods"]) == 2 and set(trial["methods"]) <= set(key["methods"]) for trial in votes)
+        checks = all(trial["answer"] in (*trial["pictures"], "tie") for trial in trials if trial["kind"] != "vote")
+    except (KeyError, TypeError):
+        return False
+    return bool(votes) and whole and known and checks
 
 
 def _check_vote(vote: dict[str, Any], key: dict[str, Any], path: Path) -> None:
