@@ -24,7 +24,7 @@ from distok.evaluation.methods import methods, said, set_measures
 from distok.evaluation.refinement import refinement
 from distok.evaluation.sensitivity import sensitivity
 from distok.evaluation.series import fused, series
-from distok.evaluation.statistics import bootstrap
+from distok.evaluation.statistics import Interval, bootstrap
 from distok.evaluation.surprise import surprise
 from tests.edge import stamps
 from tests.tiny import NAMES
@@ -163,16 +163,19 @@ class TestSuites:
         turns = [(name, *first) for name in ("distok", "dominant", "prior-interpolation")]
         assert asked == turns + [(name, *case) for case in others for name in ("distok", "dominant")]
         assert result.figures["methods"] == {
-            DISTOK: {"once": None, "concept": 2, "seconds": 2.5, "each": [1.5, 6.5, 2.5], "times DisTok": bootstrap([1, 1, 1])},
+            DISTOK: {"once": None, "concept": 2, "seconds": 2.5, "each": [1.5, 6.5, 2.5], "times DisTok": Interval(1, 1, 1)},
             "dominant class alone": {
                 "once": 0,
                 "concept": 0,
                 "seconds": 10,
                 "each": [30, 5, 10],
-                "times DisTok": bootstrap([30 / 1.5, 5 / 6.5, 10 / 2.5]),
+                "times DisTok": result.figures["methods"]["dominant class alone"]["times DisTok"],
             },
         }
-        assert result.tables[0].rows[1] == ("dominant class alone", "0.000", "0.000", "10.000", "8.3 [-17.4, 33.9]")
+        logs = bootstrap(np.log([30 / 1.5, 5 / 6.5, 10 / 2.5]))
+        ratio = result.figures["methods"]["dominant class alone"]["times DisTok"]
+        assert np.log([ratio.mean, ratio.low, ratio.high]) == pytest.approx([logs.mean, logs.low, logs.high])
+        assert result.tables[0].rows[1] == ("dominant class alone", "0.000", "0.000", "10.000", "3.9 [0.1, 226.0]")
         assert "does not run" in result.figures["absent"]["prior interpolation"]
 
     def test_surprises_are_counted_equally_and_each_search_has_its_own_seed(self, bench, tmp_path, monkeypatch):

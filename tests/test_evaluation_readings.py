@@ -61,6 +61,10 @@ def test_parents_within_the_largest():
     shares = vector(0.4, 0.3, 0.2, 0.1)
     assert parents_within({"a": 0.5, "c": 0.5}, shares, NAMES, 3)
     assert not parents_within({"a": 0.5, "c": 0.5}, shares, NAMES, 2)
+    for order in (NAMES, NAMES[::-1]):  # what ties or is not there hits by no order
+        assert not parents_within({"a": 0.5, "b": 0.5}, vector(1.0, 0, 0, 0), order, 2)
+        assert not parents_within({order[0]: 1.0}, vector(0.25, 0.25, 0.25, 0.25), order, 3)
+        assert parents_within({order[0]: 1.0}, vector(0.25, 0.25, 0.25, 0.25), order, 4)
 
 
 def test_every_bar_of_the_table_judges_its_figure():

@@ -41,15 +41,15 @@ def cost(bench: Bench, chosen: Sequence[str], preset: str = "menagerie", compare
         if method.needs_model and method.title in rows:
             rows[method.title]["once"] = None  # not nothing: its training was before, and is not timed here
     own = np.array(rows[DISTOK]["each"])
-    figures: dict[str, Any] = {title: row | {"times DisTok": bootstrap(row["each"] / own)} for title, row in rows.items()}
+    figures: dict[str, Any] = {title: row | {"times DisTok": _ratio(row["each"] / own)} for title, row in rows.items()}
     lines = tuple(
         (title, *(number(row[key]) for key in ("once", "concept", "seconds")), _times(row["times DisTok"]))
         for title, row in figures.items()
     )
     heads = ("method", "once for all, s", "concept alone, s", "mix to first picture, s ↓", "times DisTok")
     kind = "pairs" if bench.met(pairs) else "held-out pairs"
-    note = f"Median of {len(pairs) - 1} {kind}, one picture each, in one run; {_machine()}. Times DisTok: pair by pair, the mean "
-    note += "ratio and its 95 % interval. –: a DisTok comes trained."
+    note = f"Median of {len(pairs) - 1} {kind}, one picture each, in one run; {_machine()}. Times DisTok: pair by pair, the "
+    note += "geometric mean of the ratios and its 95 % interval. –: a DisTok comes trained."
     record = {"methods": figures, "absent": {each.title: each.reason for each in absent.values()}, "machine": _machine()}
     return Result("cost", record, (Table("Time per concept", heads, lines, note), *absent_table(list(absent.values()))))
 
@@ -68,6 +68,12 @@ def _row(outcomes: Sequence[Any]) -> dict[str, Any]:
         "seconds": median(each.seconds for each in counted),
         "each": [each.seconds for each in counted],
     }
+
+
+def _ratio(ratios: np.ndarray) -> Interval:
+    """The geometric mean of ratios: an interval of their logarithms never goes below nothing."""
+    logs = bootstrap(np.log(ratios))
+    return Interval(*(float(np.exp(end)) for end in (logs.mean, logs.low, logs.high)))
 
 
 def _times(ratio: Interval) -> str:

@@ -22,8 +22,8 @@ REFINED = "DisTok, refined"  # title of distok.baselines.search.DistokRefined
 KINDS = ("all", "pair", "weighted")
 NOTE = (
     "Mean over cases [95 % interval over cases]. A case's reading is the mean over its pictures; both sides of a KL "
-    "are smoothed by 1e-6; nats. top-1: the largest share is (one of) the heaviest asked; top-k: the k largest are exactly "
-    "the k asked; Spearman takes shares under 0.01 as 0."
+    "are smoothed by 1e-6; nats. top-1: the largest share, and any that ties with it, is (one of) the heaviest asked; "
+    "top-k: every class asked has a share, larger than that of any other; Spearman takes shares under 0.01 as 0 on both sides."
 )
 
 

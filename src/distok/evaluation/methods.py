@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from distok.baselines import BASELINES
-from distok.errors import DistokError, UnavailableError
+from distok.errors import DistokError
 from distok.evaluation.cases import ARTIST, Bench
 from distok.evaluation.contest import Item, show
 from distok.evaluation.exploration import TAU
@@ -19,7 +19,7 @@ from distok.evaluation.fidelity import absent_table, page, play, tables
 from distok.evaluation.report import Result, Table, number, share
 from distok.evaluation.statistics import Interval, bootstrap, jackknife
 from distok.files import write_text
-from distok.scorers import KINDS, Missing, Scorer, ScorerSettings, open_scorers
+from distok.scorers import KINDS, Missing, NotFiniteError, Scorer, ScorerSettings, open_scorers
 from distok.scorers.parts import faithfulness, novelty
 from distok.scorers.sets import duplicates, frechet, kernel_distance, mean_distance, vendi
 
@@ -133,7 +133,7 @@ def _score(
         bench.darkroom.tell(f"scoring: {kind}", done, len(items))
         try:
             found[title] = bootstrap(_scores(scorer, title, each, folder / "scores" / f"{kind}-{scorer.hash}.json"))
-        except UnavailableError as reason:
+        except NotFiniteError as reason:
             return str(reason)
     return found
 

@@ -131,6 +131,6 @@ def measure(asked: Float[np.ndarray, " k"], readings: Float[np.ndarray, "s k"]) 
 
 
 def parents_within(asked: Mapping[str, float], shares: Float[np.ndarray, " k"], names: Sequence[str], top: int) -> bool:
-    """Whether every class asked for is among the ``top`` largest shares."""
-    largest = {names[i] for i in np.argsort(-shares, kind="stable")[:top]}
-    return set(asked) <= largest
+    """Whether every class asked for has a share, and is among the ``top`` largest whatever the order of those that tie."""
+    least = min(shares[names.index(name)] for name in asked)
+    return bool(least > 0 and (shares >= least).sum() <= top)
