@@ -1,4 +1,4 @@
-"""The library in four verbs: open a creator, then ``create``, ``explore`` and ``read``. Command line and studio call only this.
+"""The library in four verbs: open a creator, then ``create``, ``explore`` and ``read``. Commands that draw call it too.
 
 Shapes: n = pictures or concepts, d = token width, w = latent dimension.
 """
@@ -79,7 +79,7 @@ class Creator:
         """
         import torch
 
-        distribution = as_distribution(mix, None if any_words else self.names)
+        distribution = as_distribution(mix, self.names, strangers=any_words)
         with torch.no_grad():
             tokens = self.backend.name_tokens(distribution.names).cpu().float()
             z = self.model.encode(torch.tensor(distribution.weights, dtype=torch.float32)[None] @ tokens)
@@ -204,7 +204,7 @@ class Creator:
             DistokError: as :meth:`render`; or ``best_of`` is out of range, or has no labeler or no mix to go by.
         """
         check_prompt(prompt)
-        concept = self.concept(mix, any_words) if isinstance(mix, Distribution | Mapping | str) else mix
+        concept = self.concept(mix, any_words) if isinstance(mix, Distribution | Mapping | str) else self._spelled(mix)
         check_count(n)
         seeds, asked = seeds_from(seed, n), concept.distribution
         if best_of == 1:
@@ -311,6 +311,11 @@ class Creator:
             chosen.append(numbers[place])
             kept.append(pictures[place])
         return chosen, kept
+
+    def _spelled(self, concept: "Concept") -> "Concept":
+        """The concept with its mix in the spelling of the known classes: a reading cannot name a class in two spellings."""
+        asked = concept.distribution
+        return replace(concept, distribution=as_distribution(asked, self.names, strangers=True)) if asked else concept
 
     def _decode(self, name: str, z: list[float], distribution: Any, **provenance: str) -> "Concept":
         import torch

@@ -143,7 +143,7 @@ def _check_mix(mix: str | None, model: str | None, backend: str | None, labeler:
     from distok.distribution import Distribution
 
     Distribution.parse(mix)
-    Distribution.parse(mix, None if any_words else known_names(locate(backend, model, labeler)[1]))
+    Distribution.parse(mix, known_names(locate(backend, model, labeler)[1]), strangers=any_words)
 
 
 def _claimed(
