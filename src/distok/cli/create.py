@@ -1,5 +1,6 @@
 """``distok create``: a mix becomes pictures, a reusable concept, and a measurement."""
 
+import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -168,7 +169,7 @@ def _claimed(
         **{key: value for key, value in settings.items() if value is not None},
         **{key: value for key, value in search.items() if value > 1 or (key == "refine" and value)},
     }
-    folder = out or Path("creations") / f"{concept.name}-{seed}-{digest(*map(str, made.values()))[:4]}"
+    folder = out or Path("creations") / f"{concept.name}-{seed}-{digest(json.dumps(made, sort_keys=True))[:4]}"
     return claimed(folder, made | {"seed": seed}, force)
 
 
