@@ -86,7 +86,7 @@ def create(
     if as_json:
         output.print_json(record)
     else:
-        _show(creation, record, folder, output.opened(backend, model, labeler))
+        _show(creation, record, folder, output.opened(backend, model, labeler, device, dtype, offload))
 
 
 def _check_source(*sources: object) -> None:

@@ -66,7 +66,7 @@ def explore(
     if as_json:
         output.print_json(record)
     else:
-        _show(record, folder, output.opened(backend, model, labeler))
+        _show(record, folder, output.opened(backend, model, labeler, device, dtype, offload))
 
 
 def _show(record: dict[str, Any], folder: Path, opened: list[str]) -> None:
