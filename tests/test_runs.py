@@ -109,6 +109,8 @@ def test_another_runs_folder_is_refused_and_told_why(backend, labeler, tmp_path)
         train(short(alpha=0.5, seed=7), backend, labeler, NAMES, tmp_path)
     with pytest.raises(DistokError, match=r"holds another run \(names"):
         train(short(), backend, labeler, NAMES[::-1], tmp_path)
+    with pytest.raises(DistokError, match=r"holds another run \(held_out\); resume"):
+        train(short(held_out=[NAMES[:2]]), backend, labeler, NAMES, tmp_path)
 
 
 def test_a_run_does_not_go_on_with_another_denoiser(pipeline_folder, labeler, tmp_path):
