@@ -54,22 +54,18 @@ def create(
     A picture carries its recipe: --from-picture makes it again, or puts the same creature into another --prompt.
     """
     from distok import api
-    from distok.asking import PROMPT, check_count, check_prompt, seeds_from
+    from distok.asking import PROMPT
     from distok.cli import output
     from distok.gallery import save_creation
-    from distok.selection import candidates
 
     _check_source(mix, concept, from_picture)
-    _check_refine(refine, mix)
+    _check_for_a_mix(mix, refine, any_words)
     recipe = _recipe(from_picture)
     asked = {"steps": steps, "guidance_scale": guidance_scale, "size": size, "negative_prompt": negative_prompt}
     settings = {key: getattr(recipe, key, None) if value is None else value for key, value in asked.items()}
     prompt = getattr(recipe, "prompt", PROMPT) if prompt is None else prompt
     seed = getattr(recipe, "seed", 0) if seed is None else seed
-    check_prompt(prompt)
-    check_count(n)
-    for each in seeds_from(seed, n):
-        candidates(each, best_of)
+    _check_drawing(prompt, n, seed, best_of)
     _check_mix(mix, model, backend, labeler, any_words)
     saved = _load(concept)
 
@@ -96,13 +92,26 @@ def _check_source(*sources: object) -> None:
         raise DistokError(f"say what to make: a mix like {EXAMPLE}, or --concept FILE, or --from-picture PNG; one of them")
 
 
-def _check_refine(rounds: int, mix: str | None) -> None:
+def _check_for_a_mix(mix: str | None, rounds: int, any_words: bool) -> None:
+    """Check the options that say something of a mix."""
     from distok.errors import DistokError
 
     if rounds and mix is None:
         raise DistokError("--refine corrects the weights of a mix; give a mix, or leave it out")
+    if any_words and mix is None:
+        raise DistokError("--any-words lets a mix name other classes; give a mix, or leave it out")
     if rounds == 1:
         raise DistokError("--refine 1 corrects nothing: its one round gives the weights that were asked; give 2 or more")
+
+
+def _check_drawing(prompt: str, n: int, seed: int, best_of: int) -> None:
+    from distok.asking import check_count, check_prompt, seeds_from
+    from distok.selection import candidates
+
+    check_prompt(prompt)
+    check_count(n)
+    for each in seeds_from(seed, n):
+        candidates(each, best_of)
 
 
 def _check_reader(rounds: int, creator: "Creator") -> None:
