@@ -133,9 +133,8 @@ class Creator:
         drawn = torch.from_numpy(sample_prior(prior, n, self.model.settings.latent_dim, seed))
         concepts = []
         for index, row in enumerate(drawn):
-            z = self.model.sample_latents(row[None])[
-                0
-            ].tolist()  # one by one: the last bits of a matrix product depend on its size
+            # One by one: the last bits of a matrix product depend on its size.
+            z = self.model.sample_latents(row[None])[0].tolist()
             concepts.append(self._decode(f"{prior}-{seed}-{index:03d}", z, None, prior=prior, seed=str(seed), index=str(index)))
         return concepts
 
@@ -252,10 +251,8 @@ class Creator:
         Raises:
             DistokError: the recipe is of another backend or model, or holds no latent.
         """
-        for kind, found, wanted in (
-            ("backend", self.backend.hash, recipe.backend_hash),
-            ("model", self.model_hash, recipe.model_hash),
-        ):
+        parts = (("backend", self.backend.hash, recipe.backend_hash), ("model", self.model_hash, recipe.model_hash))
+        for kind, found, wanted in parts:
             if found != wanted:
                 raise DistokError(f"the picture was made with {kind} {wanted}, this one is {found}; open that one with --{kind}")
         if recipe.fingerprint and recipe.fingerprint != self.backend.fingerprint:

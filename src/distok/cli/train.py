@@ -62,11 +62,7 @@ def train(
     if readings is not None and not settings.bank_count:
         settings = replace(settings, bank_count=training.evenly(len(readings), settings))
     with output.progress("training", lines=20, shown=processes.first) as bar:
-
-        def report(state: dict[str, float]) -> None:
-            bar(int(state["step"]), int(state["steps"]))
-
-        path = training.train(settings, opened, reader, names, out, report, readings)
+        path = training.train(settings, opened, reader, names, out, lambda s: bar(int(s["step"]), int(s["steps"])), readings)
     if processes.first:
         use = ["create", _example(names), *output.opened(backend_path, path, labeler_path, device, dtype, offload)]
         output.show(f"trained: {output.bold(path)}", f"[dim]use it: {output.command(*use)}[/dim]")
