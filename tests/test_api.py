@@ -145,6 +145,21 @@ def test_words_that_the_model_never_saw_need_leave(creator):
     assert "red" in creation.measured.names
 
 
+def test_a_known_class_among_strangers_keeps_its_own_spelling(creator):
+    creation = creator.create("red=0.5, PIG=0.5", n=1, any_words=True)
+    assert creation.asked.names == creation.concept.distribution.names == ("red", "pig")
+    assert creation.measured.names == (*NAMES, "red")
+    assert creator.refine("red=0.5, Pig=0.5", rounds=2, pictures=1, any_words=True).distribution.names == ("red", "pig")
+
+
+def test_pictures_of_a_concept_whose_mix_is_spelled_otherwise_are_measured(creator):
+    theirs = replace(creator.concept(MIX), distribution=distok.Distribution.parse("Pig=0.55, SHEEP=0.25, snake=0.2"))
+    for best_of in (1, 2):
+        creation = creator.create(theirs, n=1, best_of=best_of)
+        assert creation.asked.names == ("pig", "sheep", "snake")
+        assert creation.kl == distok.kl(creation.asked, creation.measured)
+
+
 def test_without_a_labeler_nothing_is_measured(pipeline_folder, model_file):
     creator = distok.open(pipeline_folder, model_file)
     creation = creator.create(MIX, n=1)

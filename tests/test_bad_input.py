@@ -91,7 +91,8 @@ def test_mixes(refuse, mix, message):
         (["export", "nothing.safetensors"], "nothing.safetensors does not exist or is not a file"),
         (["train", "--backend", "x", "--out", "run"], "a backend of your own needs the classes to mix"),
         (["train", "--concepts", "nothing.txt", "--out", "run"], "nothing.txt cannot be read"),
-        (["train", "--set", "steps", "--out", "run"], "--set 'steps' has no value; write it as name=value"),
+        (["train", "--set", "steps", "--out", "run"], "--set 'steps' has no value; write NAME=VALUE"),
+        (["train", "--set", "bank_count=80", "--out", "run"], "bank_count says how much of a bank is read at a time; give one"),
         (["train", "--set", "colour=1", "--out", "run"], "there is no training setting 'colour'"),
         (["train", "--preset", "huge", "--out", "run"], "there is no training preset 'huge'"),
         (["world", "draw", "pgi"], "unknown class 'pgi'; did you mean 'pig'"),
@@ -99,6 +100,8 @@ def test_mixes(refuse, mix, message):
         (["world", "draw", "pig", "--size", 33], "the artist draws sides that are multiples of 32 up to 4096, not 33; try 32"),
         (["world", "train", "--stage", "dreams", "--out", "run"], "there is no stage 'dreams'; choose from"),
         (["evaluate", "nonsense", "--out", "report"], "unknown suite 'nonsense'; choose world, fidelity"),
+        (["doctor", "--device", "cuda"], "--device says where a pipeline is to run; name its folder, or leave it out"),
+        (["create", "--concept", "c.safetensors", "--any-words"], "--any-words lets a mix name other classes; give a mix"),
         (["nonsense"], "No such command 'nonsense'; see 'distok --help'"),
     ],
 )

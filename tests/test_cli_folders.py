@@ -28,6 +28,22 @@ def test_another_creation_is_not_written_over_unasked(distok_command, parts):
     assert distok_command("create", "cat", "-n", 1, "--out", "here", "--force", *parts)[0] == 0
 
 
+def test_a_longer_or_unread_exploration_is_not_written_over_unasked(distok_command, parts):
+    assert distok_command("explore", "-n", 2, "--out", "here", *parts)[0] == 0
+    lines = Path("here/concepts.jsonl").read_bytes()
+    for words in (("-n", 1, *parts), ("-n", 2, *parts[:4])):
+        status, _, err = distok_command("explore", "--out", "here", *words)
+        assert (status, "here already holds something else made by distok" in err) == (2, True), err
+    assert distok_command("explore", "-n", 2, "--out", "here", *parts)[0] == 0
+    assert Path("here/concepts.jsonl").read_bytes() == lines
+
+
+def test_settings_of_the_same_values_have_folders_of_their_own(distok_command, parts):
+    for words in (("--best-of", 8), ("--refine", 8), ("--steps", 8), ("--size", 8)):
+        assert distok_command("create", MIX, "-n", 1, *words, *parts)[0] == 0
+    assert len(list(Path("creations").iterdir())) == 4
+
+
 @pytest.mark.parametrize("name", ["concept.safetensors", "sheet.png"])
 def test_a_file_that_says_not_where_it_is_from_is_not_written_over(distok_command, parts, name):
     Path("keep").mkdir()

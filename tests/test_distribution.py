@@ -80,6 +80,17 @@ def test_parse_refuses_with_a_remedy(text, message):
     assert "\n" not in str(caught.value)
 
 
+def test_strangers_are_accepted_beside_known_classes_which_keep_their_spelling():
+    names = ("pig", "guinea pig", "Dodo")
+    assert Distribution.parse("PIG=1, guinea   Pig=1, Dodo=2", KNOWN, strangers=True).names == names
+    assert Distribution.from_mapping({"Pig": 1, "Guinea  pig": 1, "Dodo": 2}, KNOWN, strangers=True).names == names
+    assert Distribution.parse("Guinea pig", ["guinea  pig"]).names == ("guinea  pig",), "known classes may have wide spaces"
+    with pytest.raises(DistokError, match="class 'pig' is named twice"):
+        Distribution.parse("pig=1, PIG=2", KNOWN, strangers=True)
+    with pytest.raises(DistokError, match="unknown class 'Dodo'"):
+        Distribution.parse("Dodo=2", KNOWN)
+
+
 def test_error_lines_stay_short_and_printable():
     with pytest.raises(DistokError) as caught:
         Distribution.parse("pi\x1b[31m" + "g" * 5000, KNOWN)

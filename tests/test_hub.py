@@ -124,6 +124,30 @@ def test_a_push_is_refused_offline():
         make().push_to_hub("person/creatures")
 
 
+UNASKED = """
+import huggingface_hub.constants, sys
+from distok.errors import DistokError
+from distok.model import DisTok
+
+for call in (DisTok.from_pretrained, DisTok.load(sys.argv[1]).push_to_hub):
+    try:
+        call("person/creatures")
+    except DistokError as error:
+        print(error)
+"""
+
+
+def test_a_library_that_was_imported_before_asks_no_network_either(tmp_path):
+    """It reads HF_HUB_OFFLINE on import, before DisTok has set it; the tests' guard ends whatever asks for a host."""
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"} | {"HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", UNASKED, make().save(tmp_path / "distok.safetensors")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    load, push = done.stdout.splitlines()
+    assert OFFLINE in load
+    assert "person/creatures cannot be pushed to the hub (HF_HUB_OFFLINE=1 forbids the network" in push
+
+
 SERVER = '''
 import base64, json, socket, sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -193,7 +217,12 @@ for name, data in store.items():
     (Path(sys.argv[2]) / name).write_bytes(data)
 again = DisTok.from_pretrained("person/creatures", revision=REVISION)
 again.save(Path(sys.argv[2]) / "again.safetensors")
-print(json.dumps({"url": url.commit_url, "seen": seen}))
+cards = []
+for options in ({"ignore_patterns": "README.md"}, {}):
+    store["README.md"] = b"mine"
+    model.push_to_hub("person/creatures", token="hf_secret", **options)
+    cards.append(store["README.md"] == b"mine")
+print(json.dumps({"url": url.commit_url, "seen": seen, "kept": cards}))
 '''
 
 
@@ -211,6 +240,7 @@ def test_a_push_arrives_and_loads_again(tmp_path):
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["url"].endswith(f"/person/creatures/commit/{'d' * 40}")
     assert ["/api/repos/create", "Bearer hf_secret"] in told["seen"]
+    assert told["kept"] == [True, False], "a card that somebody wrote on the hub"
     assert (tmp_path / "got" / "distok.safetensors").read_bytes() == path.read_bytes()
     assert (tmp_path / "got" / "again.safetensors").read_bytes() == path.read_bytes()
     card = (tmp_path / "got" / "README.md").read_text()

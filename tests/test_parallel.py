@@ -31,13 +31,31 @@ found = Processes.found("cpu")
 """
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def test_of_two_processes_the_first_collects_and_talks(pipeline_folder, labeler_folder, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    words = ["train", "--backend", pipeline_folder, "--labeler", labeler_folder, "--concepts", "names.txt", "--out", "run"]
+    words += ["--steps", 2, "--set", "estimate_count=0", "--set", "estimate_steps=1", "--collect", 65]  # told after each 64
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", 2, "--master_port", free_port(), "-m", "distok", *words]
+    command = [sys.executable, *map(str, launch)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr.count("reading pictures: 65 of 65") == 1, done.stderr
+    assert done.stderr.count("training: 2 of 2") == 1
+    assert done.stdout.count("trained: ") == 1
+
+
 def test_two_processes_give_the_losses_of_one(pipeline_folder, labeler_folder, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(RUN)
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ["PYTHONPATH"]]), "OMP_NUM_THREADS": "1"}
-    with socket.create_server(("127.0.0.1", 0)) as free:  # accelerate chooses one by itself only from a later release on
-        port = free.getsockname()[1]
+    port = free_port()  # accelerate chooses one by itself only from a later release on
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
     told = {}

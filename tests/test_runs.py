@@ -96,12 +96,21 @@ def test_a_folder_without_a_whole_checkpoint_is_refused(backend, labeler, tmp_pa
         train(short(), backend, labeler, NAMES, tmp_path)
 
 
+def test_a_model_of_no_known_run_is_not_written_over(backend, labeler, tmp_path):
+    (tmp_path / MODEL_FILE).write_bytes(b"a download")
+    with pytest.raises(DistokError, match=r"holds a distok.safetensors and no checkpoint that says of which run.* move it away"):
+        train(short(), backend, labeler, NAMES, tmp_path)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(MODEL_FILE, b"a download")]
+
+
 def test_another_runs_folder_is_refused_and_told_why(backend, labeler, tmp_path):
     train(short(), backend, labeler, NAMES, tmp_path)
     with pytest.raises(DistokError, match=r"holds another run \(alpha 1.0 → 0.5, seed 0 → 7\); resume it with its own settings"):
         train(short(alpha=0.5, seed=7), backend, labeler, NAMES, tmp_path)
     with pytest.raises(DistokError, match=r"holds another run \(names"):
         train(short(), backend, labeler, NAMES[::-1], tmp_path)
+    with pytest.raises(DistokError, match=r"holds another run \(held_out\); resume"):
+        train(short(held_out=[NAMES[:2]]), backend, labeler, NAMES, tmp_path)
 
 
 def test_a_run_does_not_go_on_with_another_denoiser(pipeline_folder, labeler, tmp_path):

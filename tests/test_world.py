@@ -1,6 +1,7 @@
 """The recipe of a world, at tiny size: every stage really runs, resumes, and its directories load like any checkpoint."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -249,11 +250,34 @@ def test_a_folder_of_another_worlds_training_is_refused(tmp_path):
             Image.new("RGB", (128, 128), (90 * seed, 50, 20)).save(tmp_path / art / name / "0.png")
     train_world(tmp_path / "out", ["vae"], pictures=tmp_path / "a", recipe=TINY)
     train_world(tmp_path / "out", ["vae"], pictures=tmp_path / "a", recipe=TINY)
-    with pytest.raises(DistokError, match=r"holds the training of a world with other pictures and names; give another folder"):
+    with pytest.raises(DistokError, match=r"holds the training of a world that differs in its pictures and names; give the same"):
         train_world(tmp_path / "out", ["vae"], pictures=tmp_path / "b", recipe=TINY)
     Image.new("RGB", (128, 128)).save(tmp_path / "a" / "cat" / "1.png")
-    with pytest.raises(DistokError, match=r"a world with other pictures; give"):
+    with pytest.raises(DistokError, match=r"a world that differs in its pictures; give"):
         train_world(tmp_path / "out", ["vae"], pictures=tmp_path / "a", recipe=TINY)
+
+
+def test_a_world_goes_on_from_the_same_start_only(world, tmp_path):
+    (tmp_path / "art" / "cat").mkdir(parents=True)
+    Image.new("RGB", (128, 128)).save(tmp_path / "art" / "cat" / "0.png")
+    start = shutil.copytree(world[0], tmp_path / "start", ignore=shutil.ignore_patterns("bank", "state"))
+
+    def train(start):
+        train_world(tmp_path / "out", ["vae"], pictures=tmp_path / "art", recipe=TINY, start=start)
+
+    train(world[0])
+    train(start)  # the same weights, wherever they lie
+    told = tmp_path / "out" / "state" / "world.json"
+    whole = told.read_text()
+    told.write_text(json.dumps({key: value for key, value in json.loads(whole).items() if key != "start"}))
+    train(start)  # an earlier version did not say what it began with
+    assert told.read_text() == whole
+    (start / "evaluator.safetensors").write_bytes(b"another")
+    for other in (start, None):
+        with pytest.raises(DistokError, match=r"out holds the training of a world that differs in its start; give the same, or"):
+            train(other)
+    with pytest.raises(DistokError, match=r"nowhere is no world to go on from; give --start a folder"):
+        train(tmp_path / "nowhere")
 
 
 def test_a_picture_that_breaks_off_is_told_in_one_line(tmp_path):

@@ -1,4 +1,4 @@
-"""The library in four verbs: open a creator, then ``create``, ``explore`` and ``read``. Command line and studio call only this.
+"""The library in four verbs: open a creator, then ``create``, ``explore`` and ``read``. Commands that draw call it too.
 
 Shapes: n = pictures or concepts, d = token width, w = latent dimension.
 """
@@ -79,7 +79,7 @@ class Creator:
         """
         import torch
 
-        distribution = as_distribution(mix, None if any_words else self.names)
+        distribution = as_distribution(mix, self.names, strangers=any_words)
         with torch.no_grad():
             tokens = self.backend.name_tokens(distribution.names).cpu().float()
             z = self.model.encode(torch.tensor(distribution.weights, dtype=torch.float32)[None] @ tokens)
@@ -133,9 +133,8 @@ class Creator:
         drawn = torch.from_numpy(sample_prior(prior, n, self.model.settings.latent_dim, seed))
         concepts = []
         for index, row in enumerate(drawn):
-            z = self.model.sample_latents(row[None])[
-                0
-            ].tolist()  # one by one: the last bits of a matrix product depend on its size
+            # One by one: the last bits of a matrix product depend on its size.
+            z = self.model.sample_latents(row[None])[0].tolist()
             concepts.append(self._decode(f"{prior}-{seed}-{index:03d}", z, None, prior=prior, seed=str(seed), index=str(index)))
         return concepts
 
@@ -204,7 +203,7 @@ class Creator:
             DistokError: as :meth:`render`; or ``best_of`` is out of range, or has no labeler or no mix to go by.
         """
         check_prompt(prompt)
-        concept = self.concept(mix, any_words) if isinstance(mix, Distribution | Mapping | str) else mix
+        concept = self.concept(mix, any_words) if isinstance(mix, Distribution | Mapping | str) else self._spelled(mix)
         check_count(n)
         seeds, asked = seeds_from(seed, n), concept.distribution
         if best_of == 1:
@@ -252,10 +251,8 @@ class Creator:
         Raises:
             DistokError: the recipe is of another backend or model, or holds no latent.
         """
-        for kind, found, wanted in (
-            ("backend", self.backend.hash, recipe.backend_hash),
-            ("model", self.model_hash, recipe.model_hash),
-        ):
+        parts = (("backend", self.backend.hash, recipe.backend_hash), ("model", self.model_hash, recipe.model_hash))
+        for kind, found, wanted in parts:
             if found != wanted:
                 raise DistokError(f"the picture was made with {kind} {wanted}, this one is {found}; open that one with --{kind}")
         if recipe.fingerprint and recipe.fingerprint != self.backend.fingerprint:
@@ -311,6 +308,11 @@ class Creator:
             chosen.append(numbers[place])
             kept.append(pictures[place])
         return chosen, kept
+
+    def _spelled(self, concept: "Concept") -> "Concept":
+        """The concept with its mix in the spelling of the known classes: a reading cannot name a class in two spellings."""
+        asked = concept.distribution
+        return replace(concept, distribution=as_distribution(asked, self.names, strangers=True)) if asked else concept
 
     def _decode(self, name: str, z: list[float], distribution: Any, **provenance: str) -> "Concept":
         import torch

@@ -13,11 +13,16 @@ Mix = Distribution | Mapping[str, float] | str
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
 
 
-def as_distribution(mix: Mix, known: Sequence[str] | None = None) -> Distribution:
-    """Return a mix in any of its forms as a ``Distribution`` over known classes (any word with None)."""
+def as_distribution(mix: Mix, known: Sequence[str] | None = None, strangers: bool = False) -> Distribution:
+    """Return a mix in any of its forms as a ``Distribution`` over known classes (any word with None).
+
+    Args:
+        known: how the mix spells the names that are among them.
+        strangers: accept other names, too, as they are typed: ``--any-words``.
+    """
     if isinstance(mix, str):
-        return Distribution.parse(mix, known)
-    return Distribution.from_mapping(mix.as_dict() if isinstance(mix, Distribution) else mix, known)
+        return Distribution.parse(mix, known, strangers)
+    return Distribution.from_mapping(mix.as_dict() if isinstance(mix, Distribution) else mix, known, strangers)
 
 
 def slug(distribution: Distribution) -> str:

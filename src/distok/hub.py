@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
@@ -13,12 +14,13 @@ from typing import Any, Self
 from distok import files, pretrained
 from distok.errors import DistokError
 
-pretrained.quiet()  # before huggingface_hub is first imported: it reads its environment only then
+pretrained.quiet()  # before huggingface_hub is first imported, if it is not yet: it reads its environment only then
 
-from huggingface_hub import ModelCard, ModelHubMixin, constants, hf_hub_download  # noqa: E402
-from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled  # noqa: E402
+from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download, try_to_load_from_cache  # noqa: E402
+from huggingface_hub.errors import OfflineModeIsEnabled  # noqa: E402
 
 WEIGHTS = "distok.safetensors"
+CLOSED = "HF_HUB_OFFLINE=1 forbids the network; set HF_HUB_OFFLINE=0 to allow it"
 MARK = "<!-- written by distok; save_pretrained writes it anew -->"
 _CARD = """
 # {title}
@@ -115,9 +117,14 @@ class HubModel(ModelHubMixin, library_name="distok", license="apache-2.0", tags=
         )
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, revision: str | None, **options: Any) -> Self:
+    def _from_pretrained(
+        cls, *, model_id: str, revision: str | None, cache_dir: str | Path | None, local_files_only: bool, **options: Any
+    ) -> Self:
         try:
-            path = hf_hub_download(model_id, WEIGHTS, revision=revision, **options)
+            if local_files_only or _offline():
+                path = _cached(model_id, revision, cache_dir)
+            else:
+                path = hf_hub_download(model_id, WEIGHTS, revision=revision, cache_dir=cache_dir, **options)
         except Exception as error:  # of the hub, of HTTP, of the system
             pinned = f" at revision {revision}" if revision else ""
             raise DistokError(
@@ -128,6 +135,8 @@ class HubModel(ModelHubMixin, library_name="distok", license="apache-2.0", tags=
 
     def push_to_hub(self, repo_id: str, *, figures: Mapping[str, object] | None = None, **options: Any) -> Any:
         """Upload the model as :meth:`save_pretrained` writes it; makes the repository where there is none.
+
+        The card replaces the one on the hub, whoever wrote that; ``ignore_patterns="README.md"`` leaves it as it is.
 
         Args:
             repo_id: such as ``"person/model"``.
@@ -140,6 +149,8 @@ class HubModel(ModelHubMixin, library_name="distok", license="apache-2.0", tags=
         Raises:
             DistokError: the hub cannot be reached, or does not take it.
         """
+        if _offline():
+            raise DistokError(f"{repo_id} cannot be pushed to the hub ({CLOSED})")
         wanted = {"title": repo_id, **(options.pop("model_card_kwargs", None) or {})}
         if figures is not None:
             wanted["figures"] = figures
@@ -178,10 +189,20 @@ def _cell(value: object) -> str:
     return " ".join(str(value).replace("|", "\\|").split())
 
 
+def _offline() -> bool:
+    """Whether the network is forbidden; asked here, since huggingface_hub may have been imported before it was."""
+    return os.environ.get("HF_HUB_OFFLINE") != "0"
+
+
+def _cached(model_id: str, revision: str | None, cache_dir: str | Path | None) -> str:
+    """The file in the local cache; ``hf_hub_download`` would ask the hub other things even with ``local_files_only``."""
+    found = try_to_load_from_cache(model_id, WEIGHTS, cache_dir, revision)
+    if not isinstance(found, str):
+        raise FileNotFoundError(f"not in the local hub cache{f', and {CLOSED}' if _offline() else ''}")
+    return found
+
+
 def _reason(error: Exception) -> str:
-    closed = "HF_HUB_OFFLINE=1 forbids the network; set HF_HUB_OFFLINE=0 to allow it"
     if isinstance(error, OfflineModeIsEnabled):
-        return closed
-    if isinstance(error, LocalEntryNotFoundError) and constants.HF_HUB_OFFLINE:
-        return f"not in the local hub cache, and {closed}"
+        return CLOSED
     return shorten(str(error), 200, placeholder=" …") or type(error).__name__

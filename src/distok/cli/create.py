@@ -1,5 +1,6 @@
 """``distok create``: a mix becomes pictures, a reusable concept, and a measurement."""
 
+import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,22 +54,18 @@ def create(
     A picture carries its recipe: --from-picture makes it again, or puts the same creature into another --prompt.
     """
     from distok import api
-    from distok.asking import PROMPT, check_count, check_prompt, seeds_from
+    from distok.asking import PROMPT
     from distok.cli import output
     from distok.gallery import save_creation
-    from distok.selection import candidates
 
     _check_source(mix, concept, from_picture)
-    _check_refine(refine, mix)
+    _check_for_a_mix(mix, refine, any_words)
     recipe = _recipe(from_picture)
     asked = {"steps": steps, "guidance_scale": guidance_scale, "size": size, "negative_prompt": negative_prompt}
     settings = {key: getattr(recipe, key, None) if value is None else value for key, value in asked.items()}
     prompt = getattr(recipe, "prompt", PROMPT) if prompt is None else prompt
     seed = getattr(recipe, "seed", 0) if seed is None else seed
-    check_prompt(prompt)
-    check_count(n)
-    for each in seeds_from(seed, n):
-        candidates(each, best_of)
+    _check_drawing(prompt, n, seed, best_of)
     _check_mix(mix, model, backend, labeler, any_words)
     saved = _load(concept)
 
@@ -85,7 +82,7 @@ def create(
     if as_json:
         output.print_json(record)
     else:
-        _show(creation, record, folder, output.opened(backend, model, labeler))
+        _show(creation, record, folder, output.opened(backend, model, labeler, device, dtype, offload))
 
 
 def _check_source(*sources: object) -> None:
@@ -95,13 +92,26 @@ def _check_source(*sources: object) -> None:
         raise DistokError(f"say what to make: a mix like {EXAMPLE}, or --concept FILE, or --from-picture PNG; one of them")
 
 
-def _check_refine(rounds: int, mix: str | None) -> None:
+def _check_for_a_mix(mix: str | None, rounds: int, any_words: bool) -> None:
+    """Check the options that say something of a mix."""
     from distok.errors import DistokError
 
     if rounds and mix is None:
         raise DistokError("--refine corrects the weights of a mix; give a mix, or leave it out")
+    if any_words and mix is None:
+        raise DistokError("--any-words lets a mix name other classes; give a mix, or leave it out")
     if rounds == 1:
         raise DistokError("--refine 1 corrects nothing: its one round gives the weights that were asked; give 2 or more")
+
+
+def _check_drawing(prompt: str, n: int, seed: int, best_of: int) -> None:
+    from distok.asking import check_count, check_prompt, seeds_from
+    from distok.selection import candidates
+
+    check_prompt(prompt)
+    check_count(n)
+    for each in seeds_from(seed, n):
+        candidates(each, best_of)
 
 
 def _check_reader(rounds: int, creator: "Creator") -> None:
@@ -143,7 +153,7 @@ def _check_mix(mix: str | None, model: str | None, backend: str | None, labeler:
     from distok.distribution import Distribution
 
     Distribution.parse(mix)
-    Distribution.parse(mix, None if any_words else known_names(locate(backend, model, labeler)[1]))
+    Distribution.parse(mix, known_names(locate(backend, model, labeler)[1]), strangers=any_words)
 
 
 def _claimed(
@@ -168,7 +178,7 @@ def _claimed(
         **{key: value for key, value in settings.items() if value is not None},
         **{key: value for key, value in search.items() if value > 1 or (key == "refine" and value)},
     }
-    folder = out or Path("creations") / f"{concept.name}-{seed}-{digest(*map(str, made.values()))[:4]}"
+    folder = out or Path("creations") / f"{concept.name}-{seed}-{digest(json.dumps(made, sort_keys=True))[:4]}"
     return claimed(folder, made | {"seed": seed}, force)
 
 

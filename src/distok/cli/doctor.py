@@ -28,7 +28,10 @@ def doctor(
     """Show versions, devices and checkpoints, what is missing and how to get it; exit status 1 if something needed is."""
     from distok import __version__
     from distok.cli import output
+    from distok.errors import DistokError
 
+    if backend is None and device != "cpu":
+        raise DistokError("--device says where a pipeline is to run; name its folder, or leave it out: all devices are shown")
     if backend is not None:
         _examine(backend, device, as_json)
         return

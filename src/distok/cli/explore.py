@@ -49,11 +49,13 @@ def explore(
         creator = api.open(backend, model, labeler, device, dtype=dtype, offload=offload)
     given = {key: value for key, value in settings.items() if value is not None}
     made = {
+        "n": n,
         "prior": prior,
         "seed": seed,
         "prompt": prompt,
         "model": creator.model_hash,
         "backend": creator.backend.fingerprint,
+        "labeler": creator.labeler and creator.labeler.hash,
         **given,
     }
     concepts = creator.explore(n, prior, seed)
@@ -64,7 +66,7 @@ def explore(
     if as_json:
         output.print_json(record)
     else:
-        _show(record, folder, output.opened(backend, model, labeler))
+        _show(record, folder, output.opened(backend, model, labeler, device, dtype, offload))
 
 
 def _show(record: dict[str, Any], folder: Path, opened: list[str]) -> None:

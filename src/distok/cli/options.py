@@ -1,7 +1,8 @@
 """Options that several commands share."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,3 +25,24 @@ Size = Annotated[int | None, typer.Option("--size", help="Side of a picture in p
 Force = Annotated[bool, typer.Option("--force", help="Write over something else made in the same folder.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
 OutFolder = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write into.")]
+
+
+def changes(given: list[str]) -> dict[str, Any]:
+    """Read the ``NAME=VALUE`` of ``--set``: a value is JSON where it can be, its lists as tuples, else text.
+
+    Raises:
+        DistokError: one has no ``=``.
+    """
+    from distok.errors import DistokError
+
+    values: dict[str, Any] = {}
+    for each in given:
+        name, sign, text = each.partition("=")
+        if not sign:
+            raise DistokError(f"--set {each!r} has no value; write NAME=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        values[name.strip()] = tuple(value) if isinstance(value, list) else value
+    return values

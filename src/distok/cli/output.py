@@ -56,10 +56,13 @@ def command(*words: object) -> str:
     return escape(shlex.join(["distok", *map(str, words)]))
 
 
-def opened(backend: str | None, model: str | None, labeler: str | None) -> list[str]:
-    """The options that open the same again."""
-    given = {"--backend": backend, "--model": model, "--labeler": labeler}
-    return [word for option, value in given.items() if value is not None for word in (option, str(value))]
+def opened(
+    backend: object, model: object, labeler: object, device: str = "cpu", dtype: str = "auto", offload: str = "auto"
+) -> list[str]:
+    """The options that open the same again, without those that are left at their defaults."""
+    given = [("--backend", backend, None), ("--model", model, None), ("--labeler", labeler, None)]
+    given += [("--device", device, "cpu"), ("--dtype", dtype, "auto"), ("--offload", offload, "auto")]
+    return [word for option, value, default in given if value != default for word in (option, str(value))]
 
 
 def show_tables(tables: "Iterable[report.Table]") -> None:
@@ -77,19 +80,21 @@ def show_tables(tables: "Iterable[report.Table]") -> None:
 
 
 @contextmanager
-def progress(title: str, lines: int = 0) -> "Iterator[Progress]":
+def progress(title: str, lines: int = 0, shown: bool = True) -> "Iterator[Progress]":
     """Show a progress bar on stderr; yields a callback(done, total).
 
     Args:
         title: what is going on.
         lines: how often it is told where stderr is no terminal, such as a log file: that many times in all, with the time left.
+        shown: whether at all: of several processes one talks.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
+    hidden = not shown or not sys.stderr.isatty()
+    with Progress(*columns, console=console(stderr=True), transient=True, disable=hidden) as bars:
         task = bars.add_task(title, total=None)
-        if not bars.disable or not lines:
+        if not hidden or not shown or not lines:
             yield lambda done, total: bars.update(task, completed=done, total=total)
             return
         yield _milestones(title, lines)

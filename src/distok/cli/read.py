@@ -55,7 +55,8 @@ def read(
         output.print_json({"picture": str(picture), "mix": text, "measured": measured.as_dict()})
         return
     output.show("", output.mix_table(_asked(picture), measured), "")
-    output.show(output.command("create", text))
+    # Only the Menagerie's classes are known to go with what create opens by itself.
+    output.show(output.command("create", text) if model is None and concepts is None else output.bold(text))
 
 
 def _asked(picture: Path) -> "Distribution | None":

@@ -55,8 +55,8 @@ def score(
     paths = _files(pictures)
     images = [load_picture(path) for path in paths]
     known: list[Image.Image] = [load_picture(path) for path in _files(reference)] if reference else []
-    needs_mix = mix is None and any(name in BY_MIX for name in wanted)
-    needs_text = prompt is None and any(name in BY_TEXT for name in wanted)
+    texts = [_recipe_text(path) for path in paths] if prompt is None and any(name in BY_TEXT for name in wanted) else prompt
+    mixes = [_recipe_mix(path) for path in paths] if mix is None and any(name in BY_MIX for name in wanted) else mix
     tools = Tools(
         settings=ScorerSettings(device=device, dtype=dtype, batch=batch),
         labeler=labeler,
@@ -65,13 +65,7 @@ def score(
         reference=known,
     )
     with output.waiting("scoring"):
-        found = measure(
-            images,
-            wanted,
-            [_recipe_text(path) for path in paths] if needs_text else prompt,
-            [_recipe_mix(path) for path in paths] if needs_mix else mix,
-            tools,
-        )
+        found = measure(images, wanted, texts, mixes, tools)
     if len(found.missing) == len(wanted):
         raise DistokError(f"nothing could be measured; {'; '.join(f'{each.name}: {each.reason}' for each in found.missing)}")
     if as_json:

@@ -1,6 +1,5 @@
 """``distok train``: a DisTok model for a pipeline."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +34,50 @@ def train(
     """Train a DisTok for a pipeline, or go on where a run was stopped."""
     from distok.checkpoints import as_dtype, check_device, read_names, shipped
     from distok.cli import output
+
+    values = options.changes(changes or [])
+    values |= {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
+    _check_options(backend, concepts, labeler, bank, collect, collect_from, values)
+    names = read_names(concepts) if concepts else None
+    with output.waiting("opening the models"):
+        from distok import training
+        from distok.backends import FAMILIES, open_backend
+        from distok.labelers import open_labeler
+
+        backend_path = backend or shipped("pipeline")
+        labeler_path = labeler or (shipped("labeler") if backend is None else None)
+        names = names or read_names(shipped("names.txt"))
+        check_device(device)
+        processes = training.Processes.found(device)  # first of all: each of several has a GPU of its own
+        opened = open_backend(backend_path, device, as_dtype(dtype), offload)
+        preset = preset or ("menagerie" if backend is None else FAMILIES[opened.family].preset)
+        settings = training.preset(preset, **_held_out(names, backend is None) | values)
+        reader = None if labeler_path is None else open_labeler(labeler_path, device)
+    if collect:
+        bank = bank or out / "bank.safetensors"
+        if processes.first:
+            _collect(bank, collect, opened, reader, names, settings, collect_from)
+        processes.wait()
+    readings = None if bank is None else training.Bank.load(bank)
+    if readings is not None and not settings.bank_count:
+        settings = replace(settings, bank_count=training.evenly(len(readings), settings))
+    with output.progress("training", lines=20, shown=processes.first) as bar:
+        path = training.train(settings, opened, reader, names, out, lambda s: bar(int(s["step"]), int(s["steps"])), readings)
+    if processes.first:
+        use = ["create", _example(names), *output.opened(backend_path, path, labeler_path, device, dtype, offload)]
+        output.show(f"trained: {output.bold(path)}", f"[dim]use it: {output.command(*use)}[/dim]")
+
+
+def _check_options(
+    backend: str | None,
+    concepts: Path | None,
+    labeler: str | None,
+    bank: Path | None,
+    collect: int,
+    collect_from: Path | None,
+    values: dict[str, Any],
+) -> None:
+    """Refuse options that lack another, before the seconds that loading takes."""
     from distok.errors import DistokError
 
     if backend is not None and concepts is None:
@@ -45,37 +88,8 @@ def train(
         raise DistokError("--collect-from says whose tokens are read; say with --collect how many, or leave it out")
     if collect and backend is not None and labeler is None:
         raise DistokError("collecting reads pictures back and needs a labeler; give one with --labeler")
-    names = read_names(concepts) if concepts else None
-    values = _settings(changes or []) | {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
-    with output.waiting("opening the models"):
-        from distok import training
-        from distok.backends import FAMILIES, open_backend
-        from distok.labelers import open_labeler
-
-        backend_path = backend or shipped("pipeline")
-        labeler_path = labeler or (shipped("labeler") if backend is None else None)
-        names = names or read_names(shipped("names.txt"))
-        check_device(device)
-        training.Processes.found(device)  # first of all: each of several has a GPU of its own
-        opened = open_backend(backend_path, device, as_dtype(dtype), offload)
-        preset = preset or ("menagerie" if backend is None else FAMILIES[opened.family].preset)
-        settings = training.preset(preset, **_held_out(names, backend is None) | values)
-        reader = None if labeler_path is None else open_labeler(labeler_path, device)
-    if collect:
-        bank = _collect(bank or out / "bank.safetensors", collect, opened, reader, names, settings, collect_from)
-    readings = None if bank is None else training.Bank.load(bank)
-    if readings is not None and not settings.bank_count:
-        settings = replace(settings, bank_count=training.evenly(len(readings), settings))
-    with output.progress("training", lines=20) as bar:
-
-        def report(state: dict[str, float]) -> None:
-            bar(int(state["step"]), int(state["steps"]))
-
-        path = training.train(settings, opened, reader, names, out, report, readings)
-    use = ["create", _example(names), "--backend", backend_path, "--model", path]
-    if labeler_path is not None:
-        use += ["--labeler", labeler_path]
-    output.show(f"trained: {output.bold(path)}", f"[dim]use it: {output.command(*use)}[/dim]")
+    if values.get("bank_count") and bank is None and not collect:
+        raise DistokError("--set bank_count says how much of a bank is read at a time; give one with --bank, or leave it out")
 
 
 def _held_out(names: tuple[str, ...], shipped: bool) -> dict[str, Any]:
@@ -90,7 +104,7 @@ def _held_out(names: tuple[str, ...], shipped: bool) -> dict[str, Any]:
 
 def _collect(
     bank: Path, count: int, backend: Any, labeler: Any, names: tuple[str, ...], settings: Any, model: Path | None
-) -> Path:
+) -> None:
     """Render and read mixtures of the known tokens ahead of time; a bank that is there is only finished."""
     from distok import training
     from distok.checkpoints import model_file
@@ -114,25 +128,8 @@ def _collect(
         training.collect(
             backend, labeler, names, tokens, bank,
             renders=settings.estimate_renders, steps=settings.estimate_steps, size=settings.estimate_size,
-            prompt=settings.adaptive_prompt, callback=lambda s: bar(s["done"], s["total"]),
+            prompt=settings.adaptive_prompt, seed=settings.seed, callback=lambda s: bar(s["done"], s["total"]),
         )  # fmt: skip
-    return bank
-
-
-def _settings(changes: list[str]) -> dict[str, Any]:
-    """Read ``name=value`` pairs; a value is JSON where it can be, else a string."""
-    from distok.errors import DistokError
-
-    values: dict[str, Any] = {}
-    for change in changes:
-        name, equals, value = change.partition("=")
-        if not equals:
-            raise DistokError(f"--set {change!r} has no value; write it as name=value, as in --set latent_dim=32")
-        try:
-            values[name.strip()] = json.loads(value)
-        except ValueError:
-            values[name.strip()] = value
-    return values
 
 
 def _example(names: tuple[str, ...]) -> str:

@@ -46,24 +46,28 @@ class Distribution:
         object.__setattr__(self, "weights", _normalise(names, weights))
 
     @classmethod
-    def parse(cls, text: str, known: Iterable[str] | None = None) -> "Distribution":
+    def parse(cls, text: str, known: Iterable[str] | None = None, strangers: bool = False) -> "Distribution":
         """Read ``"pig=0.55, sheep=0.25"``, ``"55% pig, 45% sheep"`` or ``"pig, sheep"`` (equal weights).
 
         Args:
             text: the mix; weights of any positive sum.
-            known: the class names to accept (upper and lower case do not matter); None accepts any word.
+            known: the class names to accept (case and the width of spaces do not matter); the mix spells them as they do. None
+                accepts any word.
+            strangers: accept other names beside the known ones, as they are typed.
 
         Raises:
             DistokError: see the class; and a class that is not known, with the nearest known one.
         """
         parts = split_parts(text)
         _check_count(len(parts))  # before any other work on what may be a pasted book
-        return cls._of_pairs(parse_parts(parts), known)
+        return cls._of_pairs(parse_parts(parts), known, strangers)
 
     @classmethod
-    def from_mapping(cls, weights: Mapping[str, float], known: Iterable[str] | None = None) -> "Distribution":
-        """Build from ``{"pig": 0.55, "sheep": 0.25}``; raises as :meth:`parse`."""
-        return cls._of_pairs([(name, float(weight)) for name, weight in weights.items()], known)
+    def from_mapping(
+        cls, weights: Mapping[str, float], known: Iterable[str] | None = None, strangers: bool = False
+    ) -> "Distribution":
+        """Build from ``{"pig": 0.55, "sheep": 0.25}``; takes names, and raises, as :meth:`parse`."""
+        return cls._of_pairs([(name, float(weight)) for name, weight in weights.items()], known, strangers)
 
     @classmethod
     def from_vector(
@@ -77,9 +81,12 @@ class Distribution:
         return cls._of_pairs(kept, None)
 
     @classmethod
-    def _of_pairs(cls, pairs: Sequence[tuple[str, float]], known: Iterable[str] | None) -> "Distribution":
+    def _of_pairs(
+        cls, pairs: Sequence[tuple[str, float]], known: Iterable[str] | None, strangers: bool = False
+    ) -> "Distribution":
         _check_count(len(pairs))
-        spelled = [name for name, _ in pairs] if known is None else _spell([name for name, _ in pairs], known)
+        names = [name for name, _ in pairs]
+        spelled = names if known is None else _spell(names, known, strangers)
         return cls(tuple(spelled), tuple(weight for _, weight in pairs))
 
     def as_dict(self) -> dict[str, float]:
@@ -144,13 +151,17 @@ def _normalise(names: Sequence[str], weights: Sequence[float]) -> tuple[float, .
     return tuple(weight / total for weight in scaled)
 
 
-def _spell(names: Sequence[str], known: Iterable[str]) -> list[str]:
-    """Return the names as ``known`` spells them."""
-    spelling = {name.casefold(): name for name in known}
-    for name in names:
-        if " ".join(name.casefold().split()) not in spelling:
+def _spell(names: Sequence[str], known: Iterable[str], strangers: bool) -> list[str]:
+    """Return the names as ``known`` spells them; strangers to it stay as they are, or are refused."""
+    spelling = {_folded(name): name for name in known}
+    for name in () if strangers else names:
+        if _folded(name) not in spelling:
             raise DistokError(_unknown(name, spelling))
-    return [spelling[" ".join(name.casefold().split())] for name in names]
+    return [spelling.get(_folded(name), name) for name in names]
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.casefold().split())
 
 
 def _unknown(name: str, spelling: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from distok.checkpoints import check_device
-from distok.concept import digest_weights
+from distok.concept import digest, digest_weights
 from distok.errors import DistokError
 from distok.files import read_tensors, write_text
 from distok.menagerie.corpus import Drawn, Source
@@ -94,19 +94,21 @@ class World:
         """Say in ``out`` what is trained there, or find that it says so.
 
         Raises:
-            DistokError: the folder holds the training of another world.
+            DistokError: the folder holds the training of another world, or the one to go on from is none.
         """
         source = self.source(0)
         told = {
             "pictures": source.identity, "names": list(source.names), "seed": self.recipe.seed, "batch": self.recipe.batch,
+            "start": None if self.start is None else _weights_of(self.start),
         }  # fmt: skip
         path = self.out / "state" / "world.json"
-        found = read_json(path) if path.is_file() else told
+        found = {"start": told["start"]}  # an earlier version did not say it: taken to be the same
+        found |= read_json(path) if path.is_file() else told
         changed = [name for name in told if found.get(name) != told[name]]
         if changed:
             raise DistokError(
-                f"{self.out} holds the training of a world with other {' and '.join(changed)}; give another folder with --out, "
-                f"or delete {self.out / 'state'} and {self.out / 'bank'} to start again"
+                f"{self.out} holds the training of a world that differs in its {' and '.join(changed)}; give the same, or "
+                f"another folder with --out, or delete {self.out / 'state'} and {self.out / 'bank'} to start again"
             )
         write_text(path, json.dumps(told, indent=1))
 
@@ -263,6 +265,18 @@ class World:
         return runner.run(self.seconds)
 
 
+def _weights_of(world: Path) -> str:
+    """A digest of all weights that a training can begin with.
+
+    Raises:
+        DistokError: there are none.
+    """
+    found = [path for each in ("evaluator", "labeler/*", "pipeline/*/*") for path in sorted(world.glob(f"{each}.safetensors"))]
+    if not found:
+        raise DistokError(f"{world} is no world to go on from; give --start a folder that 'distok world train' made")
+    return digest(*(digest(path.read_bytes()) for path in found))
+
+
 def train_world(
     out: str | Path,
     stages: Sequence[str] | None = None,
@@ -286,7 +300,7 @@ def train_world(
         start: a world whose weights and words the chosen stages begin with, and whose other parts stay as they are.
 
     Raises:
-        DistokError: an unknown stage, or pictures that cannot be read.
+        DistokError: an unknown stage, pictures that cannot be read, or a folder with the training of another world.
     """
     chosen = tuple(stages or (stage for stage in STAGES if not (pictures and stage == "evaluator")))
     for stage in chosen:

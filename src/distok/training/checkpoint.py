@@ -73,14 +73,18 @@ def _require_same(folder: Path, found: Mapping[str, Any], expected: Mapping[str,
     for part in sorted({*found, *expected}):
         old, new = found.get(part), expected.get(part)
         if isinstance(old, dict) and isinstance(new, dict):
-            changes += [
-                f"{key} {old.get(key)!r} → {new.get(key)!r}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)
-            ]
+            keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+            changes += [_change(key, old.get(key), new.get(key)) for key in keys]
         elif old != new:
-            changes.append(part if isinstance(new, list) else f"{part} {old!r} → {new!r}")
+            changes.append(_change(part, old, new))
     if changes:
         differs = ", ".join(changes)
         raise DistokError(f"{folder} holds another run ({differs}); resume it with its own settings or choose another --out")
+
+
+def _change(key: str, old: object, new: object) -> str:
+    """What differs, in a few words: a list may have a thousand entries, and is named only."""
+    return key if isinstance(old, list) or isinstance(new, list) else f"{key} {old!r} → {new!r}"
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

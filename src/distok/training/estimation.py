@@ -206,7 +206,10 @@ def collect(
 
 
 def evenly(readings: int, settings: TrainSettings) -> int:
-    """How many of a bank's readings to take at each estimation, so that the last ones are taken at the last of them."""
+    """How many of a bank's readings to take at each estimation so that all are taken in time: an even share, rounded up.
+
+    The last are then taken at the last estimation or before it: of 500 over 450 estimations two at a time, until the 250th.
+    """
     return math.ceil(readings / math.ceil(settings.steps / settings.estimate_every))
 
 

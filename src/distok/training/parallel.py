@@ -6,11 +6,14 @@ Started by ``accelerate launch --multi_gpu`` or ``torchrun``; one process alone 
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
 
 from distok.errors import DistokError
+
+PATIENCE = timedelta(days=7)  # while the first collects readings, which may take many hours, the others wait
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Processes:
             from accelerate import PartialState
         except ImportError:
             raise DistokError("several processes need accelerate: pip install accelerate") from None
-        state = PartialState(cpu=torch.device(device).type == "cpu")
+        state = PartialState(cpu=torch.device(device).type == "cpu", timeout=PATIENCE)
         return cls(state.process_index, state.num_processes)
 
     @property

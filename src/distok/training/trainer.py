@@ -93,9 +93,13 @@ class Trainer:
         Beside the checkpoints, ``losses.csv`` tells how the losses went.
 
         Raises:
-            DistokError: ``out`` holds another run, or nothing in it can be read.
+            DistokError: ``out`` holds another run, a model without the checkpoints of its run, or nothing that can be read.
         """
-        self.resume(out)
+        if not self.resume(out) and (out / MODEL_FILE).exists():
+            raise DistokError(
+                f"{out} holds a {MODEL_FILE} and no checkpoint that says of which run, and a new one would write over it; choose "
+                "another --out, or move it away"
+            )
         while self.step < self.settings.steps:
             rate = self.learning_rate()
             losses = self.advance()
