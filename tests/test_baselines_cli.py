@@ -5,6 +5,7 @@ import json
 import pytest
 
 from distok.baselines import BASELINES
+from distok.errors import DistokError
 from tests import edge
 from tests.tiny import NAMES
 
@@ -85,15 +86,24 @@ class TestCommandLine:
             folders.append(json.loads(out)["sheet"])
         assert folders[0] == folders[1] != folders[2]
 
-    def test_pictures_that_cannot_be_read_are_kept(self, command, pipeline_folder, labeler_folder, tmp_path):
-        (tmp_path / "names.txt").write_text("\n".join(NAMES))
-        words = ["baseline", "dominant", "Cat=1", "--any-words", "--backend", pipeline_folder, "--labeler", labeler_folder]
-        status, out, err = command(*words, "--concepts", "names.txt", "-n", 1, "--out", "made")
+    def test_pictures_that_cannot_be_read_are_kept(self, command, pipeline_folder, labeler_folder, tmp_path, monkeypatch):
+        def broken(*_):
+            raise DistokError("the labeler sees nothing")
+
+        monkeypatch.setattr("distok.labelers.clip.ClipLabeler.probabilities", broken)
+        words = ["baseline", "dominant", "cat=1", "--backend", pipeline_folder, "--labeler", labeler_folder]
+        status, out, err = command(*words, "-n", 1, "--out", "made")
         assert (status, out) == (2, "")
-        assert "is named twice" in err
-        assert "the pictures are in made, not measured" in err
+        assert "the labeler sees nothing; the pictures are in made, not measured" in err
         assert (tmp_path / "made" / "dominant-0.png").is_file()
         assert json.loads((tmp_path / "made" / "baseline.json").read_text())["measured"] is None
+
+    def test_any_words_spell_known_classes_as_they_are_known(self, command, pipeline_folder, labeler_folder, tmp_path):
+        (tmp_path / "names.txt").write_text("\n".join(NAMES))
+        words = ["baseline", "dominant", "Cat=0.6, red=0.4", "--any-words", "--backend", pipeline_folder, "--json"]
+        status, out, err = command(*words, "--labeler", labeler_folder, "--concepts", "names.txt", "-n", 1)
+        assert status == 0, err
+        assert set(json.loads(out)["measured"]) == {*NAMES, "red"}
 
     def test_the_largest_seed_is_one(self, command, pipeline_folder):
         words = ["baseline", "dominant", "cat=1", "--backend", pipeline_folder, "-n", 1, "--json"]

@@ -53,13 +53,13 @@ def baseline(
     if name is None:
         _list(as_json)
         return
-    method = find(name, preset or ("menagerie" if backend is None else "published"), **_changes(change or []))
+    method = find(name, preset or ("menagerie" if backend is None else "published"), **options.changes(change or []))
     asked = as_distribution(_needed(name, mix))
     check_count(n)
     seeds, prompt = seeds_from(seed, n), PROMPT if prompt is None else prompt
     with output.waiting("opening the models"):
         parts = _open(backend, model, labeler, concepts, device, dtype, offload)
-        asked = as_distribution(asked, None if any_words else parts.names)
+        asked = as_distribution(asked, parts.names, strangers=any_words)
     drawing = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
     with _claimed(method, asked, parts, prompt, seed, drawing, out, force) as folder:
         with output.progress(method.title) as callback:
@@ -103,23 +103,6 @@ def _needed(name: str, mix: str | None) -> str:
     if mix is None:
         raise DistokError(f"say what {name} shall make, as in: distok baseline {name} 'pig=0.5, owl=0.5'")
     return mix
-
-
-def _changes(given: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` with the value as JSON where it is some, else as text."""
-    from distok.errors import DistokError
-
-    changes: dict[str, Any] = {}
-    for each in given:
-        name, sign, text = each.partition("=")
-        if not sign:
-            raise DistokError(f"--set {each!r} has no value; write NAME=VALUE")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        changes[name.strip()] = tuple(value) if isinstance(value, list) else value
-    return changes
 
 
 def _claimed(

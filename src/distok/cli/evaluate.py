@@ -57,11 +57,7 @@ def evaluate(
     from distok.errors import DistokError
 
     if compare is not None:
-        from distok.evaluation.comparison import compare_reports
-
-        if suite is not None or out is not None:
-            raise DistokError("--compare measures nothing and writes nothing; leave the suite and --out away")
-        output.show_tables(compare_reports(*compare))
+        _compare(compare, suite is None and out is None)
         return
     if suite is None or out is None:
         raise DistokError("say what to measure and where to write it, as in: distok evaluate fidelity --out report")
@@ -73,3 +69,13 @@ def evaluate(
         tables = evaluation.run(suite, job, shlex.join(["distok", *sys.argv[1:]]))
     output.show_tables(table for suite_tables in tables.values() for table in suite_tables)
     output.show(f"report: {output.bold(out / 'report.html')}")
+
+
+def _compare(folders: tuple[Path, Path], alone: bool) -> None:
+    from distok.cli import output
+    from distok.errors import DistokError
+    from distok.evaluation.comparison import compare_reports
+
+    if not alone:
+        raise DistokError("--compare measures nothing and writes nothing; leave the suite and --out away")
+    output.show_tables(compare_reports(*folders))
