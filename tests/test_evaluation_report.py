@@ -73,8 +73,9 @@ class TestOrigin:
         from distok.evaluation import origin
 
         monkeypatch.setattr(origin, "commit", lambda: "abc")
-        made, result = Origin.of("x", {"seeds": 1}), Result("x", {}, (Table("t", ("a",), (("b",),)),), [{"case": 1}])
-        for lost in ("x.csv", "x.md", "x.html", "x.json"):
+        made, table = Origin.of("x", {"seeds": 1}), Table("t", ("a",), (("b",),))
+        result = Result("x", {}, (table,), [{"case": 1}], {"x.png": b"a picture"})
+        for lost in ("x.csv", "x.md", "x.html", "x.png", "x.json"):
             result.save(tmp_path, made)
             assert made.held(tmp_path) == result.tables
             (tmp_path / lost).unlink()

@@ -148,6 +148,10 @@ def test_one_or_two_groups_promise_nothing():
     for count in (1, 2):
         found = jackknife(lambda kept: float(len(kept)), count)
         assert (found.mean, found.low, found.high) == (count, -np.inf, np.inf)
+    found = jackknife(lambda kept: 0.0 if len(kept) < 3 else 0.1, 3, low=0, high=1)
+    assert (found.mean, found.low, found.high) == (0.1, 0.1, 0.1), "each without one is alike"
+    found = jackknife(lambda kept: float(sum(kept)) / 10, 3, low=0, high=0.4)
+    assert (found.mean, found.low, found.high) == (pytest.approx(0.3), 0, 0.4), "no share is below nothing"
     with pytest.raises(DistokError, match="at least one group"):
         jackknife(lambda kept: 0.0, 0)
 

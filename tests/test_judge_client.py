@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distok.errors import DistokError
-from distok.judge.client import SPENT, Client, DownError
+from distok.judge.client import Client, DownError
 from distok.judge.prompts import CRITERIA, SCORES
 from distok.judge.settings import Endpoint as Settings
 from distok.judge.settings import parse_extra
@@ -89,12 +89,15 @@ def test_a_fault_is_told_with_the_reason_the_endpoint_gives(monkeypatch):
 
 
 @pytest.mark.parametrize("member", ["code", "type"])
-def test_an_account_that_is_used_up_ends_at_once(member):
-    answer = Response(status=429, body=json.dumps({"error": {"message": "You exceeded your quota", member: SPENT}}).encode())
-    with Endpoint(in_turn(answer)) as server:
+@pytest.mark.parametrize(("status", "word"), [(429, "insufficient_quota"), (400, "billing_hard_limit_reached")])
+def test_an_account_that_is_used_up_ends_at_once(member, status, word):
+    answer = Response(status=status, body=json.dumps({"error": {"message": "You exceeded your quota", member: word}}).encode())
+    with Endpoint(in_turn(Response("hi"), answer)) as server:
+        asking = client(server.url)
+        assert asking.complete(HELLO).text == "hi"
         with pytest.raises(DownError, match=r"says that nothing is left on the account \(You exceeded your quota\); top it up"):
-            client(server.url).complete(HELLO)
-        assert len(server.requests) == 1
+            asking.complete(HELLO)
+        assert len(server.requests) == 2
 
 
 def test_an_absurd_retry_after_is_ignored():
@@ -130,7 +133,7 @@ def trickling(start: bytes, byte: bytes) -> socket.socket:
         with connection:
             connection.recv(65536)
             connection.sendall(start)
-            for _ in range(40):
+            for _ in range(200):
                 try:
                     connection.sendall(byte)
                 except OSError:
@@ -164,7 +167,7 @@ def test_an_answer_that_trickles_does_not_hold_us(start, byte, proxy, monkeypatc
         began = time.monotonic()
         with pytest.raises(DownError, match=r"the last: no (whole )?answer within 0\.3 s"):
             client("http://judge.invalid/v1" if proxy else url, timeout=0.3, attempts=1).complete(HELLO)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5
 
 
 def test_an_answer_that_says_it_is_too_large_is_not_read():
@@ -172,16 +175,15 @@ def test_an_answer_that_says_it_is_too_large_is_not_read():
         began = time.monotonic()
         with pytest.raises(DownError, match="the answer is larger than any chat completion"):
             client(f"http://127.0.0.1:{server.getsockname()[1]}/v1", attempts=1).complete(HELLO)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5
 
 
 def test_a_connection_is_used_again_and_outlives_the_deadline_of_its_last_request():
     with Endpoint(in_turn(Response("hi"))) as server:
-        patient, hurried = client(server.url), client(server.url, timeout=0.2)
+        patient, hurried = client(server.url), client(server.url, timeout=1.0)
         patient._mine = hurried._mine  # the same session
         assert hurried.complete(HELLO).text == "hi"
-        time.sleep(0.3)
-        server.script = in_turn(Response("again", hang=0.2))
+        server.script = in_turn(Response("again", hang=1.5))  # across the end of the first one's deadline
         assert patient.complete(HELLO).text == "again"
         assert len(server.requests) == 2
 

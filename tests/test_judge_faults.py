@@ -63,7 +63,7 @@ def test_nobody_waits_after_an_interrupt(desk, monkeypatch):
 
     def script(number: int, request: Request) -> Response:
         answer = by_brightness(number, request)
-        answer.hang = 0.05 if number == 1 else 2.0
+        answer.hang = 0.05 if number == 1 else 30.0
         return answer
 
     def interrupt(done: int, total: int) -> None:
@@ -73,7 +73,7 @@ def test_nobody_waits_after_an_interrupt(desk, monkeypatch):
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             desk(server, concurrency=2).ask(interrupt)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 10
 
 
 def test_an_answer_of_no_use_is_counted_though_the_endpoint_fails_after_it(items, desk):

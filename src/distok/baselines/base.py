@@ -103,11 +103,13 @@ class Ask:
         """The known classes that are not of the mix: what the labeler may take a picture for, other than what it shall be.
 
         Raises:
-            DistokError: there are none; the message begins with the method's title.
+            UnavailableError: there are none; the message begins with the method's title.
         """
         others = [name for name in self.names if name not in self.mix.names]
         if not others:
-            raise DistokError(f"{title}'s labeler has nothing to answer but the mix itself; give the known classes (--concepts)")
+            raise UnavailableError(
+                f"{title}'s labeler has nothing to answer but the mix itself; give the known classes (--concepts)"
+            )
         return others
 
     def reader(self) -> "Labeler":

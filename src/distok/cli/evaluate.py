@@ -41,8 +41,7 @@ def evaluate(
     recipe: Annotated[str | None, typer.Option("--recipe", help="ablation: menagerie or published; both by default.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="ablation, series: training steps.")] = None,
     guidance_scale: Annotated[
-        float | None,
-        typer.Option("--guidance-scale", help="Of methods without one of their own; else the checkpoint's."),
+        float | None, typer.Option("--guidance-scale", help="Of methods without one of their own; else the checkpoint's.")
     ] = None,
     device: options.Device = "cpu",
     dtype: options.Dtype = "auto",
@@ -77,5 +76,5 @@ def _compare(folders: tuple[Path, Path], alone: bool) -> None:
     from distok.evaluation.comparison import compare_reports
 
     if not alone:
-        raise DistokError("--compare measures nothing and writes nothing; leave the suite and --out away")
+        raise DistokError("--compare measures nothing and writes nothing; leave out the suite and --out")
     output.show_tables(compare_reports(*folders))

@@ -1,5 +1,6 @@
 """``distok explore``: concepts from random latents."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ def explore(
     """Ask for a surprise: creatures from random latents, each saved as a concept, and what each one measures as."""
     from distok.asking import PROMPT, check_count, check_prompt
     from distok.cli import output
+    from distok.concept import digest
     from distok.distribution import sample_prior
     from distok.gallery import claimed, save_exploration
 
@@ -59,7 +61,7 @@ def explore(
         **given,
     }
     concepts = creator.explore(n, prior, seed)
-    place = out or Path("explorations") / f"{prior}-{seed}"
+    place = out or Path("explorations") / f"{prior}-{seed}-{digest(json.dumps(made, sort_keys=True))[:4]}"
     with claimed(place, made, force) as folder, output.progress("drawing") as callback:
         record = save_exploration(creator, concepts, folder, prompt, seed, callback, **settings)
     record = {"prior": prior, **record}

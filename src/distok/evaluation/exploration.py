@@ -11,7 +11,7 @@ from distok.evaluation.pictures import Shot
 from distok.evaluation.readings import Looks
 from distok.evaluation.report import Result, Table, grid, share
 from distok.evaluation.statistics import Interval, jackknife, of_hits
-from distok.scorers.sets import mean_distance, vendi
+from distok.scorers.sets import SCALES, mean_distance, vendi
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -60,8 +60,8 @@ def diversity(looks: Looks) -> dict[str, Interval]:
     """Vendi score and mean cosine distance of the evaluator's features, each picture a concept."""
     x = looks.features
     return {
-        "vendi": jackknife(lambda kept: vendi(x[kept]), len(x)),
-        "distance": jackknife(lambda kept: mean_distance(x[kept]), len(x)),
+        "vendi": jackknife(lambda kept: vendi(x[kept]), len(x), SCALES["vendi"].low, SCALES["vendi"].high),
+        "distance": jackknife(lambda kept: mean_distance(x[kept]), len(x), SCALES["distance"].low, SCALES["distance"].high),
     }
 
 

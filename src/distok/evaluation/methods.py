@@ -21,7 +21,7 @@ from distok.evaluation.statistics import Interval, bootstrap, jackknife
 from distok.files import write_text
 from distok.scorers import KINDS, Missing, NotFiniteError, Scorer, ScorerSettings, open_scorers
 from distok.scorers.parts import faithfulness, novelty
-from distok.scorers.sets import duplicates, frechet, kernel_distance, mean_distance, vendi
+from distok.scorers.sets import SCALES, duplicates, frechet, kernel_distance, mean_distance, vendi
 
 RIVALS = tuple(name for name in BASELINES if name != "distok")
 SETS = {  # heading, and how to print it
@@ -81,12 +81,15 @@ def set_measures(bench: Bench, items: Sequence[Item], artist: Sequence[Item] | N
     found: dict[str, Any] = {
         "creature": bootstrap([float((item.looks["creature"] > 0.5).mean()) for item in items]),
         "novel": bootstrap([float((item.readings["evaluator"].max(1) < TAU).mean()) for item in items]),
-        "vendi": _of_sets(vendi, items),
-        "distance": _of_sets(mean_distance, items),
-        "duplicates": _of_sets(duplicates, items),
+        "vendi": _of_sets("vendi", vendi, items),
+        "distance": _of_sets("distance", mean_distance, items),
+        "duplicates": _of_sets("duplicates", duplicates, items),
     }
     if artist is not None:
-        found |= {"frechet": _of_sets(frechet, items, artist), "kid": _of_sets(kernel_distance, items, artist)}
+        found |= {
+            "frechet": _of_sets("frechet", frechet, items, artist),
+            "kid": _of_sets("kid", kernel_distance, items, artist),
+        }
     owners = [[[NAMES[i] for i in row] for row in item.looks["owners"]] for item in items]
     wanted = [item.case.asked.as_dict() for item in items]
     found["part faithfulness"] = bootstrap(
@@ -96,13 +99,13 @@ def set_measures(bench: Bench, items: Sequence[Item], artist: Sequence[Item] | N
     return found
 
 
-def _of_sets(measure: Callable[..., float], *sides: Sequence[Item]) -> Interval:
-    """A measure of the features of all pictures, its interval over cases: one is left out on every side at a time."""
+def _of_sets(name: str, measure: Callable[..., float], *sides: Sequence[Item]) -> Interval:
+    """A measure of the features of all pictures, with its interval over cases: one is left out on every side at a time."""
 
     def of(kept: list[int]) -> float:
         return measure(*(np.concatenate([side[i].looks["features"] for i in kept]) for side in sides))
 
-    return jackknife(of, len(sides[0]))
+    return jackknife(of, len(sides[0]), SCALES[name].low, SCALES[name].high)
 
 
 def _set_table(figures: Mapping[str, Mapping[str, Any]]) -> Table:

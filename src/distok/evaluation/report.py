@@ -105,7 +105,7 @@ class Result:
         body += f"<p>{html.escape(line)}</p>\n" if line else ""
         write_text(out / f"{self.suite}.html", body)
         page = write_index(out)
-        files = [f"{self.suite}{end}" for end in (".md", ".html", *([".csv"] if self.records else []))]
+        files = [*(f"{self.suite}{end}" for end in (".md", ".html", *([".csv"] if self.records else []))), *self.images]
         told = {} if origin is None else {"origin": origin.record() | {"files": files}}
         stored = {**self.figures, "tables": [asdict(table) for table in self.tables], **told}
         write_text(out / f"{self.suite}.json", json.dumps(plain(stored), indent=1, allow_nan=False) + "\n")

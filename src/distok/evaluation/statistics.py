@@ -52,15 +52,17 @@ def bootstrap(values: Float[np.ndarray, " c"] | Sequence[float], seed: int = 0, 
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def jackknife(measure: Callable[[list[int]], float], count: int) -> Interval:
+def jackknife(measure: Callable[[list[int]], float], count: int, low: float = -math.inf, high: float = math.inf) -> Interval:
     """A measure of a whole set of ``count`` groups with its 95 % interval over groups; for what is no mean of them.
 
     Each group is left out in turn (Efron & Tibshirani 1993, formula 11.5): drawing groups again, as a bootstrap does, would put
-    twins into the set, which diversity and duplicates would take for a finding. Of one or two groups the interval has no ends.
+    twins into the set, which diversity and duplicates would take for a finding. Of one or two groups the interval is the whole
+    range.
 
     Args:
         measure: of the groups of these numbers.
         count: how many groups there are.
+        low, high: the ends of the measure's range, where the interval ends too.
 
     Raises:
         DistokError: no group, or what ``measure`` raises.
@@ -70,10 +72,10 @@ def jackknife(measure: Callable[[list[int]], float], count: int) -> Interval:
     everything = list(range(count))
     whole = measure(everything)
     if count < 3:
-        return Interval(whole, -np.inf, np.inf)
+        return Interval(whole, low, high)
     without = np.array([measure(everything[:i] + everything[i + 1 :]) for i in everything])
     reach = student(count - 1) * float(np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum()))
-    return Interval(whole, whole - reach, whole + reach)
+    return Interval(whole, max(whole - reach, low), min(whole + reach, high))
 
 
 def student(freedom: int) -> float:

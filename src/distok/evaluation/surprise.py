@@ -77,7 +77,7 @@ def surprise(bench: Bench, folder: Path, count: int = 24, preset: str = "menager
 def _ratio(bench: Bench, ours: "Sequence[Image.Image]", theirs: "Sequence[Image.Image]") -> Interval:
     """Vendi score of one set over that of another with as many concepts; the interval leaves out a concept of each at a time."""
     x, y = (bench.rulers.look(pictures).features for pictures in (ours, theirs))
-    return jackknife(lambda kept: vendi(x[kept]) / vendi(y[kept]), len(x))
+    return jackknife(lambda kept: vendi(x[kept]) / vendi(y[kept]), len(x), low=0.0)
 
 
 def _alike(pictures: "Sequence[Image.Image]") -> bool:

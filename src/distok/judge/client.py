@@ -20,7 +20,7 @@ PART = 1 << 16  # bytes read at a time
 LARGEST = 4 << 20  # bytes of an answer; a chat completion is far smaller
 PASSING = frozenset({408, 409, 425, 429})  # and all of 5xx: worth another attempt
 OF_ONE = frozenset({400, 413, 422})  # where others are answered, due to this one's pictures or words
-SPENT = "insufficient_quota"  # comes as 429, but no wait helps
+SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # with 429 or 400, but no wait and no other picture helps
 REFUSALS = frozenset({"content_policy_violation", "content_filter"})  # of one picture, not of our request
 
 
@@ -167,6 +167,8 @@ class Client:
             value = json.loads(body)
         except (ValueError, RecursionError):
             value = None
+        if status != 200:
+            self._check_account(_error(value))
         if status in PASSING or status >= 500:
             self._failed(status, value, _retry_after(headers.get("Retry-After")))
         if status != 200:
@@ -180,11 +182,13 @@ class Client:
             self.answered += 1
         return reply
 
+    def _check_account(self, error: Mapping[str, Any]) -> None:
+        if {str(error.get("code")), str(error.get("type"))} & SPENT:
+            said = self._said(error) or "no reason given"
+            raise DownError(f"{self.endpoint.url} says that nothing is left on the account ({said}); top it up")
+
     def _failed(self, status: int, value: Any, wait: float | None) -> NoReturn:
-        error = _error(value)
-        said = self._said(error)
-        if SPENT in (error.get("code"), error.get("type")):
-            raise DownError(f"{self.endpoint.url} says that nothing is left on the account ({said or SPENT}); top it up")
+        said = self._said(_error(value))
         raise _FailedError(f"status {status} ({said})" if said else f"status {status}", wait, status)
 
     def _refused(self, status: int, value: Any) -> Reply:

@@ -12,7 +12,9 @@ _mine = threading.local()  # the deadline of the request that this thread is sen
 
 
 class Deadline:
-    """A context in which this thread's requests are cut off after some seconds, whatever they are waiting for.
+    """A context in which this thread's requests are cut off after some seconds, whatever part of an answer they wait for.
+
+    Looking up a name and the handshake of TLS have the socket's own time limit.
 
     Attributes:
         over: whether that has happened; the request then fails, or its answer ends early.
