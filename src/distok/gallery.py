@@ -28,6 +28,13 @@ OURS = (SHEET, CONCEPT, "concepts.jsonl", "baseline.json")
 _BATCH = 16  # explored pictures in memory at once
 
 
+def suffix(made: Mapping[str, Any]) -> str:
+    """Four digits that tell a folder named by default from others: of the same account that :func:`claimed` takes."""
+    from distok.concept import digest
+
+    return digest(json.dumps(made, sort_keys=True))[:4]
+
+
 @contextmanager
 def claimed(folder: str | Path, made: Mapping[str, Any], force: bool = False) -> Iterator[Path]:
     """Make ``folder`` ours to write into, before any time is spent on pictures; given back where nothing was made in it.

@@ -111,7 +111,7 @@ def _claimed(
     from distok.asking import slug
     from distok.baselines.saving import describe
     from distok.concept import digest, digest_weights
-    from distok.gallery import claimed
+    from distok.gallery import claimed, suffix
 
     made = {**describe(method), "mix": asked.as_dict(), "prompt": prompt, "backend": parts.backend.fingerprint}
     made |= {"names": digest(*parts.names)} if parts.names else {}
@@ -119,7 +119,7 @@ def _claimed(
     made |= {"model": digest_weights(parts.model.state_dict())} if method.needs_model and parts.model else {}
     made |= {key: value for key, value in drawing.items() if value is not None}
     made = json.loads(json.dumps(made))
-    name = f"{method.name}-{slug(asked)}-{seed}-{digest(json.dumps(made, sort_keys=True))[:4]}"
+    name = f"{method.name}-{slug(asked)}-{seed}-{suffix(made)}"
     return claimed(out or Path("baselines") / name, made | {"seed": seed}, force)
 
 

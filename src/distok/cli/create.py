@@ -1,6 +1,5 @@
 """``distok create``: a mix becomes pictures, a reusable concept, and a measurement."""
 
-import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -166,8 +165,7 @@ def _claimed(
     out: Path | None,
     force: bool,
 ) -> AbstractContextManager[Path]:
-    from distok.concept import digest
-    from distok.gallery import claimed
+    from distok.gallery import claimed, suffix
 
     made = {
         "concept": concept.hash,
@@ -178,7 +176,7 @@ def _claimed(
         **{key: value for key, value in settings.items() if value is not None},
         **{key: value for key, value in search.items() if value > 1 or (key == "refine" and value)},
     }
-    folder = out or Path("creations") / f"{concept.name}-{seed}-{digest(json.dumps(made, sort_keys=True))[:4]}"
+    folder = out or Path("creations") / f"{concept.name}-{seed}-{suffix(made)}"
     return claimed(folder, made | {"seed": seed}, force)
 
 

@@ -1,6 +1,5 @@
 """``distok explore``: concepts from random latents."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,9 +30,8 @@ def explore(
     """Ask for a surprise: creatures from random latents, each saved as a concept, and what each one measures as."""
     from distok.asking import PROMPT, check_count, check_prompt
     from distok.cli import output
-    from distok.concept import digest
     from distok.distribution import sample_prior
-    from distok.gallery import claimed, save_exploration
+    from distok.gallery import claimed, save_exploration, suffix
 
     prompt = PROMPT if prompt is None else prompt
     check_prompt(prompt)
@@ -61,7 +59,7 @@ def explore(
         **given,
     }
     concepts = creator.explore(n, prior, seed)
-    place = out or Path("explorations") / f"{prior}-{seed}-{digest(json.dumps(made, sort_keys=True))[:4]}"
+    place = out or Path("explorations") / f"{prior}-{seed}-{suffix(made)}"
     with claimed(place, made, force) as folder, output.progress("drawing") as callback:
         record = save_exploration(creator, concepts, folder, prompt, seed, callback, **settings)
     record = {"prior": prior, **record}

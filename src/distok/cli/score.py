@@ -89,12 +89,13 @@ def _metrics(given: list[str]) -> dict[str, str | None]:
 
 def _files(given: list[Path]) -> list[Path]:
     from distok.errors import DistokError
+    from distok.gallery import SHEET
 
     found: list[Path] = []
     for path in given:
         inside = [path]
         if path.is_dir():  # without the sheet that create lays all pictures of a folder on
-            inside = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES and each.name != "sheet.png")
+            inside = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES and each.name != SHEET)
         if not inside:
             raise DistokError(f"{path} holds no picture; give a folder of PNG or JPEG files")
         found += inside
