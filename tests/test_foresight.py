@@ -20,8 +20,8 @@ def readings(count, classes=5, width=12, seed=0):
     return tokens, (tokens @ law / 2).softmax(-1)
 
 
-def fresh(size=4096, seed=0):
-    return Foresight(torch.zeros(12), torch.ones(12), 5, size, seed)
+def fresh(size=4096, seed=0, **changes):
+    return Foresight(torch.zeros(12), torch.ones(12), 5, short(foresight_memory=size, seed=seed, **changes))
 
 
 def divergence(asked, logs):
@@ -35,8 +35,9 @@ def test_the_loss_is_the_mean_divergence_over_readers():
     assert foreseen_loss(foreseen, asked).tolist() == pytest.approx([expected.item()], abs=1e-6)
 
 
-def test_readings_teach_what_unseen_tokens_will_read():
-    foresight = fresh()
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_readings_teach_what_unseen_tokens_will_read(blocks):
+    foresight = fresh(foresight_blocks=blocks)
     foresight.remember(*readings(2000))
     tokens, asked = readings(300, seed=1)
     before = divergence(asked, foresight(tokens))

@@ -22,6 +22,7 @@ from distok.backends.offload import resting
 from distok.errors import DistokError
 from distok.labelers.base import Labeler
 from distok.model import DisTok
+from distok.training import runtime
 from distok.training.settings import TrainSettings
 from distok.training.tasks import Allowed, random_mixtures
 
@@ -97,12 +98,15 @@ def read_back(
     while pictures are rendered, and rendering has left the device before it comes back to read. Then the device holds the
     text encoders and the larger of the two, not their sum.
 
+    On a GPU rendering is quick and a little coarse, see :func:`distok.training.runtime.quick`.
+
     A picture that is black, as safety checkers leave them, has no reading: its token's is no number, and nothing learns from it.
     """
     if not len(tokens):
         return torch.zeros(0, len(names))
     owners = [i for i, row in enumerate(picture_seeds) for _ in row]
-    with resting(() if backend.placement.mode == "fast" else labeler.networks):
+    waiting = () if backend.placement.mode == "fast" else labeler.networks
+    with resting(waiting), runtime.quick(tokens.device):
         pictures = backend.render(
             [fill(prompt, i) for i in owners],
             tokens,

@@ -11,13 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distok import seeds
+from distok.training.settings import TrainSettings
 
 READERS = 4  # networks that differ in their start and in what they see: where they disagree, none of them is trusted alone
 HIDDEN = 512
-DROPOUT = 0.2
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.05
-BATCH = 64  # readings that each network learns from at a step
 
 
 class Foresight:
@@ -29,17 +28,17 @@ class Foresight:
         mean: of real tokens, which standardises a token.
         scale: spread of real tokens.
         classes: k.
-        size: most readings remembered; the oldest leave first, since an earlier model made their tokens.
-        seed: every draw derives from it and the step.
+        settings: of the run, those called ``foresight_…``, and the seed that every draw derives from, with the step.
     """
 
-    def __init__(self, mean: Float[Tensor, " d"], scale: Float[Tensor, " d"], classes: int, size: int, seed: int) -> None:
-        self.mean, self.scale, self.size, self.seed = mean, scale, size, seed
+    def __init__(self, mean: Float[Tensor, " d"], scale: Float[Tensor, " d"], classes: int, settings: TrainSettings) -> None:
+        self.mean, self.scale, self.settings = mean, scale, settings
         self.tokens = mean.new_empty(0, len(mean))
         self.distributions = mean.new_empty(0, classes)
-        generator = seeds.generator(seed, "foresight")
-        start = {"into": _uniform(len(mean), HIDDEN, generator), "out": _uniform(HIDDEN, classes, generator)}
-        start |= {"into_bias": torch.zeros(READERS, 1, HIDDEN), "out_bias": torch.zeros(READERS, 1, classes)}
+        generator = seeds.generator(settings.seed, "foresight")
+        start = _layer("into", len(mean), HIDDEN, generator) | _layer("out", HIDDEN, classes, generator)
+        for i in range(settings.foresight_blocks):
+            start |= _layer(f"up{i}", HIDDEN, HIDDEN, generator) | _layer(f"down{i}", HIDDEN, HIDDEN, generator)
         self.weights = {name: nn.Parameter(weight.to(mean)) for name, weight in start.items()}
         self.optimizer = torch.optim.AdamW(self.weights.values(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
@@ -48,10 +47,10 @@ class Foresight:
         return len(self.tokens)
 
     def remember(self, tokens: Float[Tensor, "b d"], distributions: Float[Tensor, "b k"]) -> None:
-        """Take in readings; those that are not finite are left out."""
-        whole = torch.isfinite(distributions).all(-1)
-        self.tokens = torch.cat([self.tokens, tokens[whole]])[-self.size :]
-        self.distributions = torch.cat([self.distributions, distributions[whole]])[-self.size :]
+        """Take in readings; those that are not finite are left out, and the oldest leave: an earlier model made their tokens."""
+        whole, most = torch.isfinite(distributions).all(-1), self.settings.foresight_memory
+        self.tokens = torch.cat([self.tokens, tokens[whole]])[-most:]
+        self.distributions = torch.cat([self.distributions, distributions[whole]])[-most:]
 
     def __call__(self, tokens: Float[Tensor, "b d"]) -> Float[Tensor, "r b k"]:
         """Log-shares that each network foresees in the pictures of a token."""
@@ -70,9 +69,12 @@ class Foresight:
         """
         if not len(self):
             return None
-        rng = seeds.rng(self.seed, "foresight", step)
-        chosen = torch.from_numpy((len(self) * rng.random((READERS, BATCH)) ** 0.5).astype("int64"))
-        kept = torch.from_numpy((rng.random((READERS, BATCH, HIDDEN)) >= DROPOUT) / (1 - DROPOUT)).to(self.mean)
+        batch, dropout = self.settings.foresight_batch, self.settings.foresight_dropout
+        rng = seeds.rng(self.settings.seed, "foresight", step)
+        chosen = torch.from_numpy((len(self) * rng.random((READERS, batch)) ** 0.5).astype("int64"))
+        kept = None
+        if dropout:
+            kept = torch.from_numpy((rng.random((READERS, batch, HIDDEN)) >= dropout) / (1 - dropout)).to(self.mean)
         shares = self._run((self.tokens[chosen] - self.mean) / self.scale, kept)
         losses = -(self.distributions[chosen] * shares).sum(-1).mean(-1)
         self.optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate
@@ -100,10 +102,16 @@ class Foresight:
                 self.optimizer.state[weight] = moments
 
     def _run(self, x: Float[Tensor, "r b d"], kept: Float[Tensor, "r b h"] | None = None) -> Float[Tensor, "r b k"]:
-        hidden = F.gelu(torch.baddbmm(self.weights["into_bias"], x, self.weights["into"]))
+        hidden = F.gelu(self._apply("into", x))
+        for i in range(self.settings.foresight_blocks):
+            hidden = hidden + self._apply(f"down{i}", F.gelu(self._apply(f"up{i}", F.layer_norm(hidden, (HIDDEN,)))))
         hidden = hidden if kept is None else hidden * kept
-        return torch.baddbmm(self.weights["out_bias"], hidden, self.weights["out"]).log_softmax(-1)
+        return self._apply("out", hidden).log_softmax(-1)
+
+    def _apply(self, name: str, x: Float[Tensor, "r b i"]) -> Float[Tensor, "r b o"]:
+        return torch.baddbmm(self.weights[f"{name}_bias"], x, self.weights[name])
 
 
-def _uniform(into: int, out: int, generator: torch.Generator) -> Float[Tensor, "r i o"]:
-    return (2 * torch.rand(READERS, into, out, generator=generator) - 1) * into**-0.5
+def _layer(name: str, into: int, out: int, generator: torch.Generator) -> dict[str, Tensor]:
+    weights = (2 * torch.rand(READERS, into, out, generator=generator) - 1) * into**-0.5
+    return {name: weights, f"{name}_bias": torch.zeros(READERS, 1, out)}

@@ -1,7 +1,7 @@
-"""How a run uses the machine: a fixed number of threads, deterministic algorithms."""
+"""How a run uses the machine: a fixed number of threads, deterministic algorithms, quick arithmetic where it may be coarse."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -27,3 +27,12 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def quick(device: torch.device) -> AbstractContextManager[object]:
+    """Products of single-precision numbers in bfloat16 on a GPU that has it: some times faster, with no risk of an overflow.
+
+    For pictures that are only read: it moves a reading by hundredths, their noise by tenths (docs/log.md).
+    """
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast("cuda", torch.bfloat16) if able else nullcontext()

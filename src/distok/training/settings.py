@@ -61,6 +61,11 @@ class TrainSettings:
     estimate_active: int = 4  # most classes in a random mixture, estimated or fused
     estimate_jitter: float = 0.0  # noise on tokens, in units of the real tokens' spread; widens what the pool covers
     foresight_after: int = 0  # first step at which what is foreseen counts: before, its networks only learn
+    foresight_memory: int = 16_384  # readings remembered; the oldest leave first
+    foresight_batch: int = 64  # readings that each of its networks learns from at a step
+    foresight_blocks: int = 0  # residual blocks of its networks: hundreds of thousands of readings fill them, thousands do not
+    foresight_dropout: float = 0.2  # of their last layer, while they learn
+    foreseen_count: int = 64  # random mixtures whose readings are foreseen at a step; they cost no call of the text encoder
     bank_count: int = 0  # concepts taken from the estimation bank at each estimation, if a bank is given
 
     # optimisation (open in the paper)
@@ -78,14 +83,19 @@ class TrainSettings:
         object.__setattr__(self, "held_out", _unordered(self.held_out))
         self._require("seed", _is_whole(self, "seed"), "a whole number")
         counts = ("steps", "sub_steps", "latent_dim", "hidden_dim", "pool_size", "threads", "render_threads", "save_every")
-        for name in (*counts, "estimate_every", "estimate_renders", "estimate_active"):
+        counts += ("estimate_every", "estimate_renders", "estimate_active")
+        counts += ("foresight_memory", "foresight_batch", "foreseen_count")
+        for name in counts:
             self._require(name, _is_whole(self, name) and getattr(self, name) >= 1, "a whole number of at least 1")
-        for name in ("estimate_count", "bank_count", "warmup", "foresight_after"):
+        for name in ("estimate_count", "bank_count", "warmup", "foresight_after", "foresight_blocks"):
             self._require(name, _is_whole(self, name) and getattr(self, name) >= 0, "a whole number, 0 for none")
         for name in ("alpha", "beta", "gamma", "delta", "weight_decay", "estimate_jitter"):
             self._require(name, _within(getattr(self, name), 0, float("inf")), "a number of at least 0")
         for name in ("fusion_share", "mixture_share", "known_share", "ema_decay"):
             self._require(name, _within(getattr(self, name), 0, 1), "a number from 0 to 1")
+        self._require(
+            "foresight_dropout", _within(self.foresight_dropout, 0, 1) and self.foresight_dropout < 1, "from 0 to below 1"
+        )
         for name in ("learning_rate", "grad_clip", "tau"):
             self._require(name, _within(getattr(self, name), 0, float("inf")) and getattr(self, name) > 0, "a number above 0")
         for name in ("epsilon_restrictive", "epsilon_aesthetic"):
@@ -211,3 +221,17 @@ PRESETS: dict[str, TrainSettings] = {
         learning_rate=2e-3,
     ),
 }
+# For the shipped world on a GPU, where pictures are read by the hundred thousand: foresight has deeper networks for them.
+PRESETS["menagerie-gpu"] = replace(
+    PRESETS["menagerie"],
+    steps=6000,
+    delta=1.0,
+    estimate_every=10,
+    estimate_count=512,
+    foresight_after=400,
+    foresight_memory=262_144,
+    foresight_batch=512,
+    foresight_blocks=1,
+    foresight_dropout=0.0,
+    foreseen_count=128,
+)

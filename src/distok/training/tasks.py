@@ -151,8 +151,8 @@ def _random_mixture(
 
 def heard(weights: Float[np.ndarray, " k"]) -> list[int]:
     """The classes of a mixture that its q_r names: those with a share of at least ``HEARD``, two or more, the heaviest first."""
-    order = np.argsort(-weights, kind="stable")
-    return [int(i) for rank, i in enumerate(order) if weights[i] > 0 and (rank < 2 or weights[i] >= HEARD)]
+    order = np.argsort(-weights, kind="stable")[: np.count_nonzero(weights)].tolist()
+    return [i for rank, i in enumerate(order) if rank < 2 or weights[i] >= HEARD]
 
 
 def said(settings: TrainSettings, names: Sequence[str], weights: Float[np.ndarray, " k"]) -> str:

@@ -34,7 +34,6 @@ from distok.training.words import Words, encode
 
 MODEL_FILE = "distok.safetensors"
 MEASURED = 4096  # random mixtures whose latents give the law that sampling goes through
-FORESEEN = 64  # random mixtures whose readings are foreseen at a step; they cost no call of the text encoder
 
 Progress = Callable[[dict[str, float]], None]
 
@@ -160,8 +159,9 @@ class Trainer:
         """L_fsg of random mixtures, at tokens as far from the model's own as those that are rendered."""
         settings, known = self.settings, self.pool.known_tokens
         rng = seeds.rng(settings.seed, "foreseen", self.step)
-        asked = torch.from_numpy(random_mixtures(rng, FORESEEN, len(known), settings.estimate_active, self.allowed)).to(known)
-        noise = torch.from_numpy(rng.standard_normal((FORESEEN, known.shape[1])).astype(np.float32)).to(known)
+        count = settings.foreseen_count
+        asked = torch.from_numpy(random_mixtures(rng, count, len(known), settings.estimate_active, self.allowed)).to(known)
+        noise = torch.from_numpy(rng.standard_normal((count, known.shape[1])).astype(np.float32)).to(known)
         tokens = self.model(asked @ known) + settings.estimate_jitter * self.model.token_scale * noise
         return foreseen_loss(foresight(tokens), asked).mean()
 
@@ -187,7 +187,8 @@ class Trainer:
             return 0
         tokens, distributions = self._from_bank(self.step // settings.estimate_every)
         if settings.estimate_count and self.labeler is not None:
-            self.measure_latents()
+            if settings.estimate_from != "mixtures":  # then the prior is sampled, through the law of latents
+                self.measure_latents()
             rendered = estimation.sample_tokens(
                 self.model, self.pool.known_tokens, settings, self.allowed, self.step, settings.estimate_count
             )
@@ -309,7 +310,7 @@ class Trainer:
         model, settings = self.model, self.settings
         if settings.delta == 0:
             return None
-        return Foresight(model.token_mean, model.token_scale, len(self.names), settings.pool_size, settings.seed)
+        return Foresight(model.token_mean, model.token_scale, len(self.names), settings)
 
     def _allowed(self, distributions: Float[Tensor, "m k"]) -> Bool[Tensor, " m"]:
         """Which readings show classes that may be mixed: L_cst would ask for the others."""
