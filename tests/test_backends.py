@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -305,6 +306,16 @@ def test_what_is_not_here_is_said_so_and_never_downloaded(name):
 def test_a_file_is_not_a_folder(pipeline_folder):
     with pytest.raises(DistokError, match="is a file, but a diffusers pipeline is a folder"):
         open_backend(pipeline_folder / "model_index.json")
+
+
+@pytest.mark.parametrize(("free", "size", "together"), [(80, 128, 320), (300, 128, 512), (40, 512, 10), (4, 1024, 1)])
+def test_a_gpu_draws_as_many_together_as_its_free_memory_holds(backend, monkeypatch, free, size, together):
+    weight = SimpleNamespace(device=torch.device("cuda"))
+    monkeypatch.setattr(backend, "encoders", {"text_encoder": SimpleNamespace(table=SimpleNamespace(weight=weight))})
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: ((free - 1) * 2**30, free * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2 * 2**30)
+    assert backend._together(size) == together
 
 
 def test_large_pictures_are_drawn_few_at_a_time(backend, monkeypatch):

@@ -1,5 +1,6 @@
 """Calibration, class distribution estimation, and the estimation bank."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from distok.training import (
     calibrate,
     collect,
     mixture_tokens,
+    runtime,
     sample_tokens,
 )
 from distok.training.estimation import read_back
@@ -200,3 +202,13 @@ def test_a_blackened_picture_is_not_read(backend, labeler, caplog, monkeypatch):
     foresight = Trainer(short(delta=0.3), backend, labeler, NAMES).foresight
     foresight.remember(tokens, read)
     assert len(foresight) == 1
+
+
+@pytest.mark.parametrize(("device", "able", "coarse"), [("cpu", True, False), ("cuda", False, False), ("cuda", True, True)])
+def test_pictures_that_are_only_read_are_drawn_coarsely_on_a_gpu_that_can(monkeypatch, device, able, coarse):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that there is no CUDA here
+        how = runtime.quick(torch.device(device))
+    assert isinstance(how, torch.autocast) == coarse
+    assert not coarse or how.fast_dtype == torch.bfloat16

@@ -179,6 +179,10 @@ def test_without_a_bank_each_variant_reads_its_own_tokens(bench, labeler, tmp_pa
     }
     record = json.loads(DisTok.load(models["full"][0]).provenance["settings"])
     assert (record["steps"], record["estimate_every"], record["estimate_count"]) == (6, 5, 2), "3 readings in two rounds"
+    monkeypatch.setattr("distok.evaluation.ablation.READINGS", 4)  # of a recipe for a GPU, a CPU's share is taken
+    many = run_settings(steps=6, estimate_count=500)
+    models = run_ablation(bench.backend, labeler, NAMES, tmp_path / "many", seeds=(0,), settings=many)
+    assert json.loads(DisTok.load(models["full"][0]).provenance["settings"])["estimate_count"] == 2
     with pytest.raises(UnavailableError, match="models read what they render, and there is no labeler; give one, or a bank"):
         run_ablation(bench.backend, None, NAMES, tmp_path, settings=settings)
 

@@ -61,6 +61,19 @@ def test_other_picture_modes_are_read(labeler):
     assert labeler.probabilities([Image.new("L", (16, 16), 128), Image.new("RGBA", (9, 30))], NAMES).shape == (2, 6)
 
 
+def test_a_labeler_on_a_gpu_has_its_pictures_prepared_there(labeler_folder, pictures):
+    """On the device "meta" nothing is computed, but what is left on the CPU is refused as on a GPU."""
+    labeler = open_labeler(labeler_folder)
+    prepare, told = labeler.processor.image_processor, []
+    labeler.probabilities(pictures, NAMES)
+    labeler.processor.image_processor = lambda **options: told.append(options.get("device")) or prepare(**options)
+    labeler.probabilities(pictures, NAMES)
+    labeler.model.to("meta")
+    labeler._texts = {names: texts.to("meta") for names, texts in labeler._texts.items()}
+    assert labeler.probabilities(pictures, NAMES).is_meta
+    assert told == [None, torch.device("meta")]
+
+
 def test_nothing_to_read_is_refused(labeler, pictures):
     with pytest.raises(DistokError, match="0 pictures and 6 names"):
         labeler.probabilities([], NAMES)

@@ -1,6 +1,6 @@
 """What a training step does: settings, tasks, gradients, and the switches that remove a part."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import combinations
 
 import numpy as np
@@ -59,6 +59,9 @@ def trainer(backend, labeler, **changes):
         ({"seed": "x"}, "seed is 'x', but it must be a whole number"),
         ({"estimate_steps": -5}, "estimate_steps is -5, but it must be a whole number of at least 1, or none"),
         ({"estimate_size": 0}, "estimate_size is 0, but it must be a whole number of at least 1, or none"),
+        ({"foresight_dropout": 1}, "foresight_dropout is 1, but it must be from 0 to below 1"),
+        ({"foresight_blocks": -1}, "foresight_blocks is -1, but it must be a whole number, 0 for none"),
+        ({"foreseen_count": 0}, "foreseen_count is 0, but it must be a whole number of at least 1"),
         ({"learning": 1}, "there is no training setting 'learning'; the settings are seed, steps"),
     ],
 )
@@ -73,7 +76,9 @@ def test_presets():
     assert (paper.alpha, paper.beta, paper.gamma, paper.tau) == (1, 1, 0.001, 0.85)
     assert (paper.epsilon_restrictive, paper.epsilon_aesthetic, paper.input_scale) == (0.85, 0.80, "sum")
     assert (PRESETS["menagerie"].epsilon_restrictive, PRESETS["menagerie"].input_scale) == (None, "mean")
-    with pytest.raises(DistokError, match="no training preset 'big'; choose one of paper, calibrated, menagerie"):
+    of_gpu = asdict(PRESETS["menagerie"]).items() ^ asdict(PRESETS["menagerie-gpu"]).items()
+    assert all(name.startswith(("fores", "estimate_")) or name in ("steps", "delta") for name, _ in of_gpu), "one objective"
+    with pytest.raises(DistokError, match="no training preset 'big'; choose one of paper, calibrated, menagerie, menagerie-gpu"):
         preset("big")
 
 

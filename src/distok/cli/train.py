@@ -14,7 +14,8 @@ def train(
     backend: options.Backend = None,
     concepts: Annotated[Path | None, typer.Option("--concepts", help="The known classes, one a line.")] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", help="paper, calibrated or menagerie; that of the backend by default.")
+        str | None,
+        typer.Option("--preset", help="paper, calibrated, menagerie or menagerie-gpu; by default that of the backend."),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps; the preset's by default.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Everything random derives from it.")] = None,

@@ -6,6 +6,7 @@ which costs minutes and not hours, but teaches each what another model's tokens 
 Shapes: v variants, r training seeds, c cases.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from distok.model import DisTok
     from distok.training import Bank, TrainSettings
 
+READINGS = 14_400  # most that a model takes where none are asked for: what a CPU draws in an hour; recipes for GPUs take more
 NO_CST, NO_REG = {"beta": 0.0}, {"gamma": 0.0}
 # Our recipe fuses weighted mixtures and begins as the mean of tokens, which leaves the two losses less to do than in the
 # paper, so both are taken apart. As published is the preset "calibrated" but for the budget (steps, tasks, readings, rate)
@@ -98,7 +100,8 @@ def run_ablation(
             are replaced.
         steps: in place of the settings' own.
         bank: readings for all in place of each model's own; then nothing is rendered.
-        readings: of its own that each model takes in all, spread evenly and rounded up, in place of the settings' number.
+        readings: of its own that each model takes in all, spread evenly and rounded up, in place of the settings' number, or of
+            :data:`READINGS` where that is more.
         recipe: one of :data:`RECIPES`; both if None.
 
     Returns:
@@ -114,7 +117,8 @@ def run_ablation(
     base = settings or default_settings(names)
     base = replace(base, delta=0.0, steps=steps or base.steps)
     if bank is None:
-        base = replace(base, bank_count=0, estimate_count=evenly(readings, base) if readings else base.estimate_count)
+        own = base.estimate_count * math.ceil(base.steps / base.estimate_every)
+        base = replace(base, bank_count=0, estimate_count=evenly(readings or min(own, READINGS), base))
     else:
         base = replace(base, bank_count=evenly(len(bank), base), estimate_count=0)
     variants = {name: how for name, how in VARIANTS.items() if recipe in (None, how.recipe)}
