@@ -198,7 +198,7 @@ PRESETS: dict[str, TrainSettings] = {
     # words of q_a: with "a c1 c2" fusion unlearns the photo, not the mean. Most fusions are of weighted mixtures of up to four
     # classes, whose q_r names them in order: so that no parent is lost. Fewer, larger steps; thousands of readings of the
     # model's own tokens, from which foresight learns what a token will show and teaches the weights. All of it in docs/log.md.
-    # `distok evaluate methods` at 4d19de9: KL 0.58 [0.44, 0.72], on weighted mixes 0.88, JS 0.118.
+    # `distok evaluate methods` at 022c84d: KL 0.58 [0.44, 0.72], on weighted mixes 0.88, JS 0.118.
     "menagerie": TrainSettings(
         steps=9000,
         sub_steps=32,
