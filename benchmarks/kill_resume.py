@@ -26,7 +26,8 @@ def settings(steps: int) -> TrainSettings:
     """A short run with every part in it: both tasks, live estimation, a running mean, evictions, frequent saves."""
     return preset(
         "menagerie", steps=steps, latent_dim=8, hidden_dim=32, warmup=5, tau=0.999, pool_size=12, ema_decay=0.9,
-        estimate_every=5, estimate_count=4, estimate_steps=1, save_every=2, foresight_after=10,
+        estimate_every=5, estimate_count=4, estimate_steps=1, save_every=2, foresight_after=10, foresight_memory=12,
+        foresight_blocks=1, foresight_batch=8, foreseen_count=8,
     )  # fmt: skip
 
 

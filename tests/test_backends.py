@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from distok.backends import fill, open_backend
+from distok.backends.offload import Placement
 from distok.backends.splice import splice
 from distok.errors import DistokError
 from tests.tiny import NAMES, WIDTH
@@ -316,6 +317,22 @@ def test_a_gpu_draws_as_many_together_as_its_free_memory_holds(backend, monkeypa
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 2**30)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2 * 2**30)
     assert backend._together(size) == together
+    monkeypatch.setattr(backend, "placement", Placement("balanced", (torch.nn.Linear(2**14, 2**14, bias=False, device="meta"),)))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 4 * 2**30)
+    assert backend._together(size) == together, "one gibibyte more, and one that is still to come"
+
+
+def test_pictures_are_drawn_as_many_together_as_it_says(backend, monkeypatch):
+    together = []
+    denoise = type(backend)._denoise
+    monkeypatch.setattr(type(backend), "_together", lambda self, size: size // 8)
+    monkeypatch.setattr(
+        type(backend),
+        "_denoise",
+        lambda self, pipe, batch, seeds, *rest: together.append(len(seeds)) or denoise(self, pipe, batch, seeds, *rest),
+    )
+    backend.render_pixels(["a cat"] * 5, size=16, steps=1, seeds=range(5))
+    assert together == [2, 2, 1]
 
 
 def test_large_pictures_are_drawn_few_at_a_time(backend, monkeypatch):

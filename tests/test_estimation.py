@@ -1,6 +1,7 @@
 """Calibration, class distribution estimation, and the estimation bank."""
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -206,9 +207,26 @@ def test_a_blackened_picture_is_not_read(backend, labeler, caplog, monkeypatch):
 
 @pytest.mark.parametrize(("device", "able", "coarse"), [("cpu", True, False), ("cuda", False, False), ("cuda", True, True)])
 def test_pictures_that_are_only_read_are_drawn_coarsely_on_a_gpu_that_can(monkeypatch, device, able, coarse):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0) if able else (7, 5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch says that there is no CUDA here
-        how = runtime.quick(torch.device(device))
+        how, half = (runtime.quick(torch.device(device), dtype) for dtype in ("float32", "float16"))
     assert isinstance(how, torch.autocast) == coarse
-    assert not coarse or how.fast_dtype == torch.bfloat16
+    assert not isinstance(half, torch.autocast), "half-precision weights have a type of their own"
+    assert not coarse or (how.fast_dtype, how._cache_enabled) == (torch.bfloat16, False)
+
+
+def test_what_is_read_back_is_drawn_quickly_and_read_exactly(backend, labeler, monkeypatch):
+    told = []
+
+    @contextmanager
+    def quick(device, dtype):
+        told.append((str(device), dtype))
+        yield
+        told.append("drawn")
+
+    read = type(labeler).probabilities
+    monkeypatch.setattr(runtime, "quick", quick)
+    monkeypatch.setattr(type(labeler), "probabilities", lambda *args: told.append("read") or read(*args))
+    read_back(backend, labeler, NAMES, backend.name_tokens(NAMES)[:2], picture_seeds=[[1], [2]], steps=1)
+    assert told == [("cpu", "float32"), "drawn", "read"]

@@ -123,6 +123,19 @@ def test_every_reading_is_remembered_though_none_is_admitted(backend, labeler):
     assert (len(built.foresight), built.pool.admitted) == (4, 0)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"foresight_batch": 7}, {"foresight_dropout": 0.0}, {"foresight_blocks": 1}, {"foresight_memory": 3}, {"foreseen_count": 5}],
+)
+def test_each_setting_of_foresight_reaches_it(backend, labeler, change):
+    def losses(**chosen):
+        built = Trainer(short(delta=1.0, estimate_count=8, **chosen), backend, labeler, NAMES)
+        return [built.advance().foreseen.item() for _ in range(4)]
+
+    assert losses() == losses()
+    assert losses() != losses(**change)
+
+
 def test_a_training_towards_what_is_foreseen_gets_there(backend, labeler):
     change = {"steps": 300, "alpha": 1e-6, "beta": 0.0, "gamma": 0.0, "start": "random", "estimate_every": 1000}
     built = Trainer(short(delta=1.0, estimate_count=24, foresight_after=100, **change), backend, labeler, NAMES)
@@ -130,8 +143,9 @@ def test_a_training_towards_what_is_foreseen_gets_there(backend, labeler):
     assert sum(values[-20:]) < 0.9 * sum(values[100:120])
 
 
-def test_an_interrupted_run_with_foresight_ends_the_same_to_the_byte(backend, labeler, bank, tmp_path):
-    chosen = short(delta=0.5, foresight_after=2)
+@pytest.mark.parametrize("change", [{}, {"foresight_blocks": 1, "foresight_dropout": 0.0, "foresight_batch": 8}])
+def test_an_interrupted_run_with_foresight_ends_the_same_to_the_byte(backend, labeler, bank, tmp_path, change):
+    chosen = short(delta=0.5, foresight_after=2, **change)
     whole = train(chosen, backend, labeler, NAMES, tmp_path / "whole", bank=bank)
 
     def stop(report):

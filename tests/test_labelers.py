@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from distok.distribution import Distribution
 from distok.errors import DistokError
 from distok.labelers import open_labeler
 from distok.labelers.clip import place_shares
+from distok.labelers.loading import is_torchvision
 from distok.menagerie.language import make_clip, make_tokenizer, save_labeler
 from tests.tiny import NAMES
 
@@ -61,17 +63,31 @@ def test_other_picture_modes_are_read(labeler):
     assert labeler.probabilities([Image.new("L", (16, 16), 128), Image.new("RGBA", (9, 30))], NAMES).shape == (2, 6)
 
 
-def test_a_labeler_on_a_gpu_has_its_pictures_prepared_there(labeler_folder, pictures):
-    """On the device "meta" nothing is computed, but what is left on the CPU is refused as on a GPU."""
+@pytest.mark.parametrize(("where", "kind", "told"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)])
+def test_pictures_are_prepared_on_a_gpu_where_the_processor_can(labeler_folder, pictures, monkeypatch, where, kind, told):
+    labeler, asked = open_labeler(labeler_folder), {}
+    expected = labeler.probabilities(pictures, NAMES)
+    prepare = labeler.processor.image_processor
+    base = type("TorchvisionBackend" if kind else "PilBackend", (), {})
+
+    class Prepare(base):
+        def __call__(self, device=None, **options):
+            asked["device"] = device
+            return prepare(**options)
+
+    class Device(str):  # of a GPU that is not here: pictures and networks stay on the CPU
+        type = where
+
+    labeler.processor.image_processor = Prepare()
+    monkeypatch.setattr(type(labeler.model), "device", Device("cpu"))
+    assert torch.equal(labeler.probabilities(pictures, NAMES), expected)
+    assert asked["device"] == ("cpu" if told else None)
+
+
+def test_only_processors_on_torchvision_are_told_a_device(labeler_folder):
     labeler = open_labeler(labeler_folder)
-    prepare, told = labeler.processor.image_processor, []
-    labeler.probabilities(pictures, NAMES)
-    labeler.processor.image_processor = lambda **options: told.append(options.get("device")) or prepare(**options)
-    labeler.probabilities(pictures, NAMES)
-    labeler.model.to("meta")
-    labeler._texts = {names: texts.to("meta") for names, texts in labeler._texts.items()}
-    assert labeler.probabilities(pictures, NAMES).is_meta
-    assert told == [None, torch.device("meta")]
+    assert not is_torchvision(labeler.processor.image_processor) or "torchvision" in sys.modules
+    assert all(is_torchvision(type(name, (), {})()) for name in ("TorchvisionBackend", "BaseImageProcessorFast"))
 
 
 def test_nothing_to_read_is_refused(labeler, pictures):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import logging
 import shutil
 from dataclasses import replace
@@ -18,6 +19,7 @@ from distok.training import (
     MODEL_FILE,
     Trainer,
     TrainSettings,
+    checkpoint,
     history,
     train,
 )
@@ -111,6 +113,16 @@ def test_another_runs_folder_is_refused_and_told_why(backend, labeler, tmp_path)
         train(short(), backend, labeler, NAMES[::-1], tmp_path)
     with pytest.raises(DistokError, match=r"holds another run \(held_out\); resume"):
         train(short(held_out=[NAMES[:2]]), backend, labeler, NAMES, tmp_path)
+
+
+def test_a_run_from_before_a_setting_was_there_goes_on_with_its_default(tmp_path):
+    older = {"settings": json.loads(short().to_json())}
+    del older["settings"]["foreseen_count"]
+    checkpoint.save(tmp_path, 4, {"weight": torch.ones(2)}, older)
+    step, tensors = checkpoint.latest(tmp_path, {"settings": json.loads(short().to_json())})
+    assert (step, tensors["weight"].tolist()) == (4, [1, 1])
+    with pytest.raises(DistokError, match=r"holds another run \(foreseen_count 64 → 8\)"):
+        checkpoint.latest(tmp_path, {"settings": json.loads(short(foreseen_count=8).to_json())})
 
 
 def test_a_run_does_not_go_on_with_another_denoiser(pipeline_folder, labeler, tmp_path):

@@ -184,7 +184,7 @@ def run_settings(**changes: object) -> object:
     short = {
         "steps": 12, "sub_steps": 8, "latent_dim": 8, "hidden_dim": 32, "warmup": 3, "tau": 0.999, "pool_size": 12,
         "estimate_every": 5, "estimate_count": 4, "estimate_steps": 1, "save_every": 4, "bank_count": 4,
-        "estimate_from": "both", "delta": 0.0, "foresight_after": 0,
+        "estimate_from": "both", "delta": 0.0, "foresight_after": 0, "foresight_memory": 12,
     }  # fmt: skip
     return preset("menagerie", **{**short, **changes})
 

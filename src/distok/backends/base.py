@@ -76,6 +76,11 @@ class Backend(ABC):
     placement: Placement = Placement()
 
     @property
+    def device(self) -> torch.device:
+        """Where it encodes prompts and draws pictures."""
+        return torch.device("cpu")
+
+    @property
     def token_dim(self) -> int:
         """d, the width of a token: of its vectors for all text encoders together."""
         return sum(self.widths.values())

@@ -79,6 +79,12 @@ class DiffusersBackend(Backend):
         return digest.hexdigest()
 
     @property
+    def device(self) -> torch.device:
+        """Where the text encoders are, and where the other parts are when they are called."""
+        weight: Tensor = next(iter(self.encoders.values())).table.weight
+        return weight.device
+
+    @property
     def dtype(self) -> str:
         """The type of the text encoders' weights."""
         return str(next(iter(self.encoders.values())).table.weight.dtype).removeprefix("torch.")
@@ -171,10 +177,11 @@ class DiffusersBackend(Backend):
 
     def _together(self, size: int) -> int:
         """How many pictures are denoised together; it bounds memory, and changes none but by rounding."""
-        device = next(iter(self.encoders.values())).table.weight.device
+        device = self.device
         if device.type != "cuda":
             return max(1, min(BATCH, PIXELS // size**2))
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free -= max((_bytes(part) for part in self.placement.visiting), default=0)  # still to come
         return max(1, min(GPU_BATCH, free // (PIXEL_BYTES * size**2)))
 
     def _parts(self, tokens: Float[Tensor, "n d"] | None) -> Mapping[str, Tensor | None]:
@@ -237,6 +244,10 @@ class DiffusersBackend(Backend):
         if hidden:
             LOG.warning("the checkpoint's safety checker blackened the pictures of seeds %s", ", ".join(map(str, hidden)))
         return made.images
+
+
+def _bytes(part: torch.nn.Module) -> int:
+    return sum(weight.numel() * weight.element_size() for weight in part.parameters())
 
 
 def _rows(condition: Condition, part: slice) -> Condition:

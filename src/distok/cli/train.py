@@ -54,6 +54,9 @@ def train(
         preset = preset or ("menagerie" if backend is None else FAMILIES[opened.family].preset)
         settings = training.preset(preset, **_held_out(names, backend is None) | values)
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
+    if preset == "menagerie-gpu" and device == "cpu":
+        said = "menagerie-gpu draws 307 200 pictures, many hours of a CPU; give --device cuda, or take --preset menagerie"
+        output.console(stderr=True).print(said)
     if collect:
         bank = bank or out / "bank.safetensors"
         if processes.first:

@@ -115,7 +115,7 @@ def run_ablation(
     if bank is None and labeler is None:
         raise UnavailableError("the ablation's models read what they render, and there is no labeler; give one, or a bank")
     base = settings or default_settings(names)
-    base = replace(base, delta=0.0, steps=steps or base.steps)
+    base = replace(base, delta=0.0, steps=steps or base.steps, render_threads=1)  # a number that every machine has
     if bank is None:
         own = base.estimate_count * math.ceil(base.steps / base.estimate_every)
         base = replace(base, bank_count=0, estimate_count=evenly(readings or min(own, READINGS), base))

@@ -78,7 +78,7 @@ class Job:
         cases: how many of the evaluation cases, spread evenly, at least 2; None for all.
         bank: for the ablation, readings for all its models; without it each renders and reads its own.
         recipe: for the ablation, "menagerie" or "published", of training; both if None.
-        readings: for the ablation, how many each of its models takes of its own; the settings' number if None.
+        readings: for the ablation, how many each of its models takes of its own; the settings' number, at most 14 400, if None.
         steps: for the ablation and the series, training steps in place of their own.
         methods: of the baselines, by name; all where a suite compares all.
         preset: of their settings; if None "menagerie" for the shipped backend, else "published".

@@ -93,10 +93,9 @@ class ClipLabeler(Labeler):
 
     def _shares(self, pictures: "Sequence[Image.Image]", texts: Float[Tensor, "k e"]) -> Float[Tensor, "b k"]:
         images = [picture.convert("RGB") for picture in pictures]
-        device = self.model.device
-        where = {} if device.type == "cpu" else {"device": device}  # torchvision's processors then work on the GPU
-        pixels = self.processor.image_processor(images=images, return_tensors="pt", **where)["pixel_values"]
-        pixels = pixels.to(device, self.model.dtype)
+        device, prepare = self.model.device, self.processor.image_processor
+        there = {"device": device} if device.type == "cuda" and loading.is_torchvision(prepare) else {}
+        pixels = prepare(images=images, return_tensors="pt", **there)["pixel_values"].to(device, self.model.dtype)
         if self.reading == "places":
             return place_shares(place_features(self.model, pixels), texts, 1 / self.temperature)
         return (image_feature(self.model, pixels) @ texts.T / self.temperature).softmax(-1)

@@ -64,6 +64,11 @@ def load_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
+def is_torchvision(processor: Any) -> bool:
+    """Whether an image processor of transformers 4 or 5 is built on torchvision, and so can work on a GPU."""
+    return any(each.__name__ in ("TorchvisionBackend", "BaseImageProcessorFast") for each in type(processor).__mro__)
+
+
 def load_image_processor(folder: Path) -> Any:
     """The folder's image processor.
 

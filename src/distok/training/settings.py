@@ -236,4 +236,5 @@ PRESETS["menagerie-gpu"] = replace(
     foresight_blocks=1,
     foresight_dropout=0.0,
     foreseen_count=128,
+    render_threads=4,
 )
