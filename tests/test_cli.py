@@ -219,7 +219,7 @@ def test_export_tells_how_to_use_the_file(distok_command, parts):
     assert (status, "is the concept itself; choose another file with --out" in err) == (2, True)
 
 
-def test_train_then_create(distok_command, parts, tmp_path):
+def test_train_then_create(distok_command, parts, tmp_path, monkeypatch):
     Path("names.txt").write_text("\n".join(tiny.NAMES))
     words = ["train", *parts[:2], *parts[4:], "--concepts", "names.txt", "--steps", 4, "--set", "hidden_dim=16"]
     words += ["--set", "estimate_every=2", "--out", "my run"]
@@ -228,8 +228,11 @@ def test_train_then_create(distok_command, parts, tmp_path):
     assert "--model 'my run/distok.safetensors'" in out
     told = re.findall(r"training: (\d) of 4, \d+ s left", err)
     assert told == ["2", "3", "4"], "in a log file a long training says how far it is"
+    assert "pictures will be drawn" not in err
     model = Path("my run/distok.safetensors").read_bytes()
-    assert distok_command(*words)[0] == 0  # again: nothing left to do
+    monkeypatch.setattr("distok.cli.train.MANY", 1)
+    status, _, err = distok_command(*words)  # again: nothing left to do
+    assert (status, "2 pictures will be drawn, many hours of a CPU; give --device cuda" in err) == (0, True)
     assert Path("my run/distok.safetensors").read_bytes() == model
     assert distok_command("create", "cat, lion", "-n", 1, *parts[:2], "--model", "my run")[0] == 0
 

@@ -1,5 +1,6 @@
 """``distok train``: a DisTok model for a pipeline."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from distok.cli import options
+
+MANY = 50_000  # pictures that a CPU draws in hours
 
 
 def train(
@@ -54,8 +57,9 @@ def train(
         preset = preset or ("menagerie" if backend is None else FAMILIES[opened.family].preset)
         settings = training.preset(preset, **_held_out(names, backend is None) | values)
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
-    if preset == "menagerie-gpu" and device == "cpu":
-        said = "menagerie-gpu draws 307 200 pictures, many hours of a CPU; give --device cuda, or take --preset menagerie"
+    pictures = settings.estimate_count * settings.estimate_renders * math.ceil(settings.steps / settings.estimate_every)
+    if device == "cpu" and pictures > MANY:
+        said = f"{pictures} pictures will be drawn, many hours of a CPU; give --device cuda, or take --preset menagerie"
         output.console(stderr=True).print(said)
     if collect:
         bank = bank or out / "bank.safetensors"

@@ -73,9 +73,9 @@ def _require_same(folder: Path, found: Mapping[str, Any], expected: Mapping[str,
     changes = []
     for part in sorted({*found, *expected}):
         old, new = found.get(part), expected.get(part)
-        if part == "settings":  # one that came after the run was begun has the value that changes nothing
-            old = {key: value for key, value in json.loads(TrainSettings().to_json()).items() if key in new} | old
         if isinstance(old, dict) and isinstance(new, dict):
+            if part == "settings":  # one that came after the run was begun has the value that changes nothing
+                old = {key: value for key, value in json.loads(TrainSettings().to_json()).items() if key in new} | old
             keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
             changes += [_change(key, old.get(key), new.get(key)) for key in keys]
         elif old != new:
