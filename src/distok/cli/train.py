@@ -1,6 +1,5 @@
 """``distok train``: a DisTok model for a pipeline."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,7 +56,7 @@ def train(
         preset = preset or ("menagerie" if backend is None else FAMILIES[opened.family].preset)
         settings = training.preset(preset, **_held_out(names, backend is None) | values)
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
-    pictures = settings.estimate_count * settings.estimate_renders * math.ceil(settings.steps / settings.estimate_every)
+    pictures = settings.estimate_count * settings.estimate_renders * settings.estimations
     if device == "cpu" and pictures > MANY:
         said = f"{pictures} pictures will be drawn, many hours of a CPU; give --device cuda, or take --preset menagerie"
         output.console(stderr=True).print(said)

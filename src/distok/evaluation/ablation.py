@@ -6,7 +6,6 @@ which costs minutes and not hours, but teaches each what another model's tokens 
 Shapes: v variants, r training seeds, c cases.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,7 +116,7 @@ def run_ablation(
     base = settings or default_settings(names)
     base = replace(base, delta=0.0, steps=steps or base.steps, render_threads=1)  # a number that every machine has
     if bank is None:
-        own = base.estimate_count * math.ceil(base.steps / base.estimate_every)
+        own = base.estimate_count * base.estimations
         base = replace(base, bank_count=0, estimate_count=evenly(readings or min(own, READINGS), base))
     else:
         base = replace(base, bank_count=evenly(len(bank), base), estimate_count=0)

@@ -216,7 +216,7 @@ def evenly(readings: int, settings: TrainSettings) -> int:
 
     The last are then taken at the last estimation or before it: of 500 over 450 estimations two at a time, until the 250th.
     """
-    return math.ceil(readings / math.ceil(settings.steps / settings.estimate_every))
+    return math.ceil(readings / settings.estimations)
 
 
 def _read(path: Path) -> tuple[Bank, int]:

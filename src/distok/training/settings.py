@@ -1,6 +1,7 @@
 """Everything about a training run that can be chosen, and the presets."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeGuard
@@ -124,6 +125,11 @@ class TrainSettings:
         self._require("adaptive_prompt", has_places(self.adaptive_prompt, 1), "a prompt with one {}")
         self._require("restrictive_prompt", has_places(self.restrictive_prompt, 2), "a prompt with two {}")
         self._require("aesthetic_prompt", isinstance(self.aesthetic_prompt, str), "a prompt")
+
+    @property
+    def estimations(self) -> int:
+        """How many times a run estimates: at its first step, and every ``estimate_every`` steps."""
+        return math.ceil(self.steps / self.estimate_every)
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
