@@ -67,7 +67,7 @@ def short(monkeypatch):
     monkeypatch.setattr(ConceptLab, "MENAGERIE", {**ConceptLab.MENAGERIE, **few})
     monkeypatch.setattr(suites, "CONCEPTS", 2)
     monkeypatch.setattr(suites, "EXPLORED", 4)
-    monkeypatch.setattr(variants, "VARIANTS", {name: variants.VARIANTS[name] for name in ("full", "without L_cst")})
+    monkeypatch.setattr(variants, "VARIANTS", {name: variants.VARIANTS[name] for name in ("ours", "ours, without L_reg")})
     called = []
     monkeypatch.setattr(speed, "_call", called.append)
     return called
@@ -244,8 +244,8 @@ def test_a_bank_that_is_not_there_is_said_before_anything_is_opened(tmp_path):
         evaluation.Job(tmp_path, bank=tmp_path / "gone")
     with pytest.raises(DistokError, match="give --bank or --readings, not both"):
         evaluation.Job(tmp_path, bank=tmp_path / "gone", readings=3)
-    with pytest.raises(DistokError, match="there is no recipe 'ours'; choose menagerie or published, or leave it out for both"):
-        evaluation.Job(tmp_path, recipe="ours")
+    with pytest.raises(DistokError, match="there is no recipe 'theirs'; choose ours or published, or leave it out for both"):
+        evaluation.Job(tmp_path, recipe="theirs")
     with pytest.raises(DistokError, match="readings is 0; take at least 1 of each model's own tokens"):
         evaluation.Job(tmp_path, readings=0)
 

@@ -136,24 +136,25 @@ def test_reuse_renders_every_look(patient, rulers, model_file, tmp_path):
 
 
 def test_the_ablation_trains_each_variant_from_one_bank_and_compares_them(bench, bank, tmp_path):
-    settings = run_settings(steps=6, estimate_every=2, bank_count=3)
+    settings = run_settings(steps=6, estimate_every=2, bank_count=3, delta=0.5, foresight_after=1)
     models = run_ablation(bench.backend, None, NAMES, tmp_path, seeds=(0, 1), settings=settings, bank=bank)
     assert set(models) == set(VARIANTS)
     trained = {variant: DisTok.load(files[0]).provenance for variant, files in models.items()}
     told = {variant: json.loads(record["settings"]) for variant, record in trained.items()}
-    assert (told["without L_cst"]["beta"], told["without L_reg"]["gamma"], told["full"]["beta"]) == (0, 0, 1)
+    assert (told["ours, without L_fsg and L_cst"]["beta"], told["ours, without L_reg"]["gamma"], told["ours"]["beta"]) == (0, 0, 1)
+    assert [record["delta"] for record in told.values()] == [0.5, 0, 0, 0.5, 0, 0, 0], "ours but where it is taken out"
     assert all(record["bank"] == bank.hash for record in trained.values())
-    written, steps = models["full"][0].read_bytes(), []
+    written, steps = models["ours"][0].read_bytes(), []
     again = {"seeds": (0, 1), "settings": settings, "bank": bank}
     run_ablation(bench.backend, None, NAMES, tmp_path, **again, callback=lambda *step: steps.append(step))
-    assert (models["full"][0].read_bytes(), steps) == (written, []), "what is trained is not trained again"
+    assert (models["ours"][0].read_bytes(), steps) == (written, []), "what is trained is not trained again"
     with pytest.raises(DistokError, match="holds another run"):
         run_ablation(bench.backend, None, NAMES, tmp_path, **again, steps=8)
     result = ablation(bench, models, seeds=1, cases=3, samples=3)
     rows = result.figures["evaluator"]
-    assert rows["full"]["kl rise"].mean == 0
-    assert len(rows["without L_cst"]["kl by training seed"]) == 2
-    assert rows["without L_cst"]["kl rise"].mean == pytest.approx(rows["without L_cst"]["kl"].mean - rows["full"]["kl"].mean)
+    assert rows["ours"]["kl rise"].mean == 0
+    assert len(rows["ours, without L_fsg"]["kl by training seed"]) == 2
+    assert rows["ours, without L_fsg"]["kl rise"].mean == pytest.approx(rows["ours, without L_fsg"]["kl"].mean - rows["ours"]["kl"].mean)
     apart = result.figures["evaluator"]["as published, without L_cst"]
     seeds = np.array(apart["kl by training seed"]) - np.array(rows["as published"]["kl by training seed"])
     assert apart["kl rise by training seed"].mean == pytest.approx(seeds.mean())
@@ -165,24 +166,27 @@ def test_the_ablation_trains_each_variant_from_one_bank_and_compares_them(bench,
 
 
 def test_without_a_bank_each_variant_reads_its_own_tokens(bench, labeler, tmp_path, monkeypatch):
-    monkeypatch.setattr("distok.evaluation.ablation.VARIANTS", {name: VARIANTS[name] for name in ("full", "as published")})
+    chosen = ("ours", "ours, without L_fsg", "as published")
+    monkeypatch.setattr("distok.evaluation.ablation.VARIANTS", {name: VARIANTS[name] for name in chosen})
     settings = run_settings(steps=6, estimate_count=1, delta=0.5, bank_count=2)
     models = run_ablation(bench.backend, labeler, NAMES, tmp_path, seeds=(0,), settings=settings)
+    assert tuple(models) == chosen
     for files in models.values():
         record = DisTok.load(files[0]).provenance
         told = json.loads(record["settings"])
-        assert (told["estimate_count"], told["bank_count"], told["delta"]) == (1, 0, 0)
+        assert (told["estimate_count"], told["bank_count"]) == (1, 0)
         assert (record["labeler"], record["bank"]) == (labeler.hash, "null")
     models = run_ablation(bench.backend, labeler, NAMES, tmp_path / "few", seeds=(0,), settings=settings, readings=3)
     assert set(run_ablation(bench.backend, labeler, NAMES, tmp_path, (0,), None, settings, recipe="published")) == {
         "as published"
     }
-    record = json.loads(DisTok.load(models["full"][0]).provenance["settings"])
+    record = json.loads(DisTok.load(models["ours"][0]).provenance["settings"])
     assert (record["steps"], record["estimate_every"], record["estimate_count"]) == (6, 5, 2), "3 readings in two rounds"
     monkeypatch.setattr("distok.evaluation.ablation.READINGS", 4)  # of a recipe for a GPU, a CPU's share is taken
     many = run_settings(steps=6, estimate_count=500)
     models = run_ablation(bench.backend, labeler, NAMES, tmp_path / "many", seeds=(0,), settings=many)
-    assert json.loads(DisTok.load(models["full"][0]).provenance["settings"])["estimate_count"] == 2
+    assert json.loads(DisTok.load(models["ours"][0]).provenance["settings"])["estimate_count"] == 2
+    assert set(models) == {"ours", "as published"}, "there was no L_fsg to do without"
     with pytest.raises(UnavailableError, match="models read what they render, and there is no labeler; give one, or a bank"):
         run_ablation(bench.backend, None, NAMES, tmp_path, settings=settings)
 
@@ -191,5 +195,4 @@ def test_as_published_is_the_paper_s_recipe_but_for_the_budget_and_the_encoder()
     menagerie, changed = preset("menagerie", **PUBLISHED), preset("calibrated")
     budget = ("steps", "sub_steps", "learning_rate", "estimate_every", "estimate_count", "estimate_steps", "pool_size")
     apart = {each.name for each in fields(changed) if getattr(menagerie, each.name) != getattr(changed, each.name)}
-    # foresight is off in every variant
-    assert apart == {*budget, "restrictive_prompt", "delta", "foresight_after"}
+    assert apart == {*budget, "restrictive_prompt", "foresight_after"}, "without L_fsg its start says nothing"

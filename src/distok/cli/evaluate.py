@@ -38,7 +38,7 @@ def evaluate(
         Path | None, typer.Option("--bank", help="ablation: readings for all, in place of their own; faster.")
     ] = None,
     readings: Annotated[int | None, typer.Option("--readings", help="ablation: how many each model takes of its own.")] = None,
-    recipe: Annotated[str | None, typer.Option("--recipe", help="ablation: menagerie or published; both by default.")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="ablation: ours or published; both by default.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="ablation, series: training steps.")] = None,
     guidance_scale: Annotated[
         float | None, typer.Option("--guidance-scale", help="Of methods without one of their own; else the checkpoint's.")

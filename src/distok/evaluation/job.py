@@ -77,7 +77,7 @@ class Job:
         seeds: pictures a case, 1 … 50.
         cases: how many of the evaluation cases, spread evenly, at least 2; None for all.
         bank: for the ablation, readings for all its models; without it each renders and reads its own.
-        recipe: for the ablation, "menagerie" or "published", of training; both if None.
+        recipe: for the ablation, "ours" or "published"; both if None.
         readings: for the ablation, how many each of its models takes of its own; the settings' number, at most 14 400, if None.
         steps: for the ablation and the series, training steps in place of their own.
         methods: of the baselines, by name; all where a suite compares all.
