@@ -141,7 +141,8 @@ def test_the_ablation_trains_each_variant_from_one_bank_and_compares_them(bench,
     assert set(models) == set(VARIANTS)
     trained = {variant: DisTok.load(files[0]).provenance for variant, files in models.items()}
     told = {variant: json.loads(record["settings"]) for variant, record in trained.items()}
-    assert (told["ours, without L_fsg and L_cst"]["beta"], told["ours, without L_reg"]["gamma"], told["ours"]["beta"]) == (0, 0, 1)
+    assert [record["beta"] for record in told.values()] == [1, 1, 0, 1, 1, 0, 1]
+    assert [record["gamma"] > 0 for record in told.values()] == [True, True, True, False, True, True, False]
     assert [record["delta"] for record in told.values()] == [0.5, 0, 0, 0.5, 0, 0, 0], "ours but where it is taken out"
     assert all(record["bank"] == bank.hash for record in trained.values())
     written, steps = models["ours"][0].read_bytes(), []
@@ -154,7 +155,8 @@ def test_the_ablation_trains_each_variant_from_one_bank_and_compares_them(bench,
     rows = result.figures["evaluator"]
     assert rows["ours"]["kl rise"].mean == 0
     assert len(rows["ours, without L_fsg"]["kl by training seed"]) == 2
-    assert rows["ours, without L_fsg"]["kl rise"].mean == pytest.approx(rows["ours, without L_fsg"]["kl"].mean - rows["ours"]["kl"].mean)
+    without = rows["ours, without L_fsg"]
+    assert without["kl rise"].mean == pytest.approx(without["kl"].mean - rows["ours"]["kl"].mean)
     apart = result.figures["evaluator"]["as published, without L_cst"]
     seeds = np.array(apart["kl by training seed"]) - np.array(rows["as published"]["kl by training seed"])
     assert apart["kl rise by training seed"].mean == pytest.approx(seeds.mean())
