@@ -178,6 +178,23 @@ class TestSuites:
         assert result.tables[0].rows[1] == ("dominant class alone", "0.000", "0.000", "10.000", "3.9 [0.1, 226.0]")
         assert "does not run" in result.figures["absent"]["prior interpolation"]
 
+    def test_cost_times_the_search_for_a_new_member_of_a_kind_too(self, bench, monkeypatch):
+        from distok.baselines.base import Baseline, Outcome
+
+        asked = []
+
+        def made(method, backend, labeler, mix, seeds, **options):
+            asked.append((method.name, mix))
+            return Outcome([], tuple(seeds), None, 0.0, 1.0, 3.0 if mix == bench.kind else 1.0, {})
+
+        monkeypatch.setattr(Baseline, "make", made)
+        result = cost(bench, ("concept-lab",), compared=1)
+        assert bench.kind.as_dict() == {"creature": 1.0}
+        pairs = [case.asked for case in bench.cases if case.kind == "pair"][:2]
+        assert asked == [(*turn,) for p in pairs for turn in (("distok", p), ("concept-lab", p), ("concept-lab", bench.kind))]
+        times = {title: row["times DisTok"].mean for title, row in result.figures["methods"].items()}
+        assert times == pytest.approx({DISTOK: 1, "ConceptLab": 1, "ConceptLab, a new creature": 2})
+
     def test_surprises_are_counted_equally_and_each_search_has_its_own_seed(self, bench, tmp_path, monkeypatch):
         from distok.baselines.concept_lab import ConceptLab
         from distok.evaluation import surprise as suite

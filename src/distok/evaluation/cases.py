@@ -74,6 +74,11 @@ class Bench:
 
         return set(self.names) <= set(NAMES)
 
+    @property
+    def kind(self) -> Distribution:
+        """A kind that all of these classes are of, for methods that look for a new member of one."""
+        return Distribution(("creature" if self.of_menagerie else "pet",), (1.0,))
+
     @cached_property
     def has_artist(self) -> bool:
         """Whether the artist can draw all of these classes here."""

@@ -13,7 +13,7 @@ import numpy as np
 from distok import seeds as randomness
 from distok.backends.prompts import PROMPT, named
 from distok.baselines import baseline
-from distok.distribution import PRIORS, Distribution
+from distok.distribution import PRIORS
 from distok.errors import DistokError
 from distok.evaluation.cases import DISTOK, Bench, Case
 from distok.evaluation.contest import Contest, Item, show
@@ -88,10 +88,9 @@ def _alike(pictures: "Sequence[Image.Image]") -> bool:
 
 def _searched(bench: Bench, contest: Contest, count: int, preset: str) -> list[Item]:
     """The concepts that ConceptLab finds, each with a picture from its own noise and one from the common one."""
-    word, items = "creature" if bench.of_menagerie else "pet", []
+    items = []
     for i in range(count):
         bench.darkroom.tell(f"surprise: {RIVAL}", i, count)
-        case = Case(i, "surprise", Distribution((word,), (1.0,)))
-        items.append(contest.item(baseline(RIVAL, preset, seed=i), case, [i, COMMON]))
+        items.append(contest.item(baseline(RIVAL, preset, seed=i), Case(i, "surprise", bench.kind), [i, COMMON]))
     bench.darkroom.tell(f"surprise: {RIVAL}", count, count)
     return items
