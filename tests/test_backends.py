@@ -183,7 +183,7 @@ def test_a_picture_depends_on_its_own_seed_prompt_and_token_alone(backend):
 
 def test_many_pictures_are_made_in_parts(backend, monkeypatch):
     whole = backend.render_pixels([PROMPT.format(name) for name in NAMES], seeds=range(6), steps=1)
-    monkeypatch.setattr("distok.backends.pipeline.BATCH", 4)
+    monkeypatch.setattr("distok.backends.base.BATCH", 4)
     told = []
     parts = backend.render_pixels(
         [PROMPT.format(name) for name in NAMES], seeds=range(6), steps=2, callback=lambda *count: told.append(count)
@@ -352,4 +352,4 @@ def test_large_pictures_are_drawn_few_at_a_time(backend, monkeypatch):
     apart = backend.render_pixels(["a cat"] * 5, size=16, **asked)
     assert together == [5, 2, 2, 1]
     assert torch.allclose(small, apart, atol=1 / 255)
-    assert pipeline.BATCH == 16, "of the sizes that the Menagerie draws"
+    assert backend.at_once == 16, "of the sizes that the Menagerie draws"

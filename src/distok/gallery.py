@@ -25,7 +25,6 @@ RECORD = "made.json"
 SHEET = "sheet.png"
 CONCEPT = "concept.safetensors"
 OURS = (SHEET, CONCEPT, "concepts.jsonl", "baseline.json")
-_BATCH = 16  # explored pictures in memory at once
 
 
 def suffix(made: Mapping[str, Any]) -> str:
@@ -129,8 +128,8 @@ def save_exploration(
     folder, total = Path(folder), len(concepts)
     pictures: list[Image.Image] = []
     rows: list[dict[str, Any]] = []
-    for start in range(0, total, _BATCH):
-        batch = concepts[start : start + _BATCH]
+    for start in range(0, total, creator.backend.at_once):
+        batch = concepts[start : start + creator.backend.at_once]
         made = creator.render_each(batch, prompt, seed, within(callback, start, len(batch), total), **settings)
         readings = creator.readings(made) or [None] * len(batch)
         for concept, picture, reading in zip(batch, made, readings, strict=True):

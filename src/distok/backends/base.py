@@ -18,6 +18,7 @@ from distok.errors import DistokError
 if TYPE_CHECKING:
     from PIL import Image
 
+BATCH, GPU_BATCH = 16, 512
 Condition = dict[str, Tensor]  # what conditions a denoiser, by the pipeline's own names; each tensor begins with b
 
 
@@ -79,6 +80,11 @@ class Backend(ABC):
     def device(self) -> torch.device:
         """Where it encodes prompts and draws pictures."""
         return torch.device("cpu")
+
+    @property
+    def at_once(self) -> int:
+        """How many small pictures are worth asking for at once: more make a CPU no faster; a GPU they keep busy."""
+        return GPU_BATCH if self.device.type == "cuda" else BATCH
 
     @property
     def token_dim(self) -> int:

@@ -24,8 +24,6 @@ from distok.backends.loading import load_pipeline, weight_bytes
 from distok.errors import DistokError
 
 LOG = logging.getLogger(__name__)
-BATCH = 16  # small pictures denoised together on a CPU, which more of them do not make faster
-GPU_BATCH = 512  # on a GPU, which more of them keep busy
 PIXELS = 16 * 256**2  # of a batch: decoding takes some kilobytes for each, 17 GB a tensor for 16 pictures of 1024 x 1024
 PIXEL_BYTES = 16_384  # that decoding one takes, of what is free on a GPU
 
@@ -179,10 +177,10 @@ class DiffusersBackend(Backend):
         """How many pictures are denoised together; it bounds memory, and changes none but by rounding."""
         device = self.device
         if device.type != "cuda":
-            return max(1, min(BATCH, PIXELS // size**2))
+            return max(1, min(self.at_once, PIXELS // size**2))
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         free -= max((_bytes(part) for part in self.placement.visiting), default=0)  # still to come
-        return max(1, min(GPU_BATCH, free // (PIXEL_BYTES * size**2)))
+        return max(1, min(self.at_once, free // (PIXEL_BYTES * size**2)))
 
     def _parts(self, tokens: Float[Tensor, "n d"] | None) -> Mapping[str, Tensor | None]:
         return dict.fromkeys(self.encoders) if tokens is None else self.split(tokens)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Report = Callable[[str, int, int], None]  # (stage, done, total)
-BATCH = 16  # shots rendered together on a CPU; a picture does not depend on it
-GPU_BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +64,7 @@ class Darkroom:
         pictures = {i: _open(path) for i, path in enumerate(paths) if path is not None and path.is_file()}
         missing = [i for i in range(len(shots)) if pictures.get(i) is None]
         self.tell(stage, len(shots) - len(missing), len(shots))
-        together = BATCH if self.backend.device.type == "cpu" else GPU_BATCH
+        together = self.backend.at_once  # between two writes
         for start in range(0, len(missing), together):
             part = missing[start : start + together]
             for i, picture in zip(part, self._render([shots[i] for i in part]), strict=True):

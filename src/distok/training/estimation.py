@@ -173,14 +173,14 @@ def collect(
         tokens: what to render, for example :func:`mixture_tokens`, or :func:`sample_tokens` of an earlier model.
         renders: pictures per token, their readings averaged. Picture r of token i has a seed of its own, so a bank does not
             depend on ``batch``.
-        batch: readings between two writes; 64 on a CPU and 512 on a GPU, which draws many pictures together, if None.
+        batch: readings between two writes; four times as many as the backend draws at once if None.
         callback: told ``{"done": …, "total": …}`` after each batch, when it is safely on disk.
 
     Raises:
         DistokError: ``path`` holds a bank made with other arguments.
     """
     path, tokens, own = Path(path), tokens.detach().cpu().float(), backend.defaults
-    batch = batch or (64 if backend.device.type == "cpu" else 512)
+    batch = batch or 4 * backend.at_once
     record = {
         "backend": backend.hash, "pipeline": backend.pipeline_hash, "labeler": labeler.hash, "prompt": prompt, "seed": seed,
         "renders": renders, "steps": own.steps if steps is None else steps, "tokens": _digest("", tokens),
