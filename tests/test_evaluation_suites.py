@@ -4,7 +4,7 @@ import csv
 import itertools
 import json
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from PIL import Image
 from distok.backends import open_backend
 from distok.baselines import baseline_class
 from distok.errors import DistokError, UnavailableError
-from distok.evaluation.ablation import PUBLISHED, VARIANTS, ablation, run_ablation
+from distok.evaluation.ablation import READINGS, VARIANTS, ablation, published, run_ablation
 from distok.evaluation.cases import ARTIST, DISTOK, Bench
 from distok.evaluation.contest import CONTROLS
 from distok.evaluation.exploration import exploration
@@ -194,7 +194,39 @@ def test_without_a_bank_each_variant_reads_its_own_tokens(bench, labeler, tmp_pa
 
 
 def test_as_published_is_the_paper_s_recipe_but_for_the_budget_and_the_encoder():
-    menagerie, changed = preset("menagerie", **PUBLISHED), preset("calibrated")
-    budget = ("steps", "sub_steps", "learning_rate", "estimate_every", "estimate_count", "estimate_steps", "pool_size")
-    apart = {each.name for each in fields(changed) if getattr(menagerie, each.name) != getattr(changed, each.name)}
-    assert apart == {*budget, "restrictive_prompt", "foresight_after"}, "without L_fsg its start says nothing"
+    odd = {"tau": 0.5, "beta": 0.0, "ema_decay": 0.9, "epsilon_aesthetic": 0.3, "fusion_share": 0.2, "latent_dim": 9}
+    ours, paper = (
+        run_settings(delta=0.5, restrictive_prompt="a {} with {}", held_out=[("pig", "owl")], **odd),
+        preset("calibrated"),
+    )
+    apart = {each.name for each in fields(paper) if getattr(published(ours), each.name) != getattr(paper, each.name)}
+    budget = {"steps", "sub_steps", "learning_rate", "estimate_every", "estimate_count", "estimate_steps", "pool_size"}
+    assert apart == budget | {"bank_count", "save_every", "restrictive_prompt", "held_out"}
+    assert all(getattr(published(ours), name) == getattr(ours, name) for name in apart)
+
+
+def test_the_budget_of_an_ablation(bench, labeler, tmp_path, monkeypatch):
+    trained = {}
+
+    def kept(settings, backend, labeler, names, folder, *rest):
+        trained[folder.name] = settings
+        return folder
+
+    monkeypatch.setattr("distok.training.train", kept)
+
+    def ours(settings, **given):
+        run_ablation(bench.backend, labeler, NAMES, tmp_path, (0,), settings=settings, **given)
+        return trained["ours-0"]
+
+    gpu, cpu = preset("menagerie-gpu"), preset("menagerie")
+    few = ours(gpu, steps=3000)
+    assert few.estimate_count * few.estimations == READINGS
+    assert few.foresight_after == gpu.foresight_after // 2, "in proportion"
+    assert (few.foresight_blocks, few.foresight_batch, few.delta) == (cpu.foresight_blocks, cpu.foresight_batch, gpu.delta)
+    many = ours(gpu, readings=READINGS + 600)
+    assert (many.foresight_blocks, many.estimate_count) == (gpu.foresight_blocks, 25)
+    rare = ours(gpu, readings=100)
+    assert (rare.estimate_every, rare.estimate_count, rare.estimations) == (60, 1, 100)
+    banked = ours(replace(cpu, estimate_count=0, bank_count=9))
+    assert (banked.bank_count, banked.estimate_count * banked.estimations) == (0, READINGS), "what a bank taught is read anew"
+    assert trained["as-published-0"].estimate_count == banked.estimate_count

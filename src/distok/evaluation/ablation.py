@@ -6,6 +6,7 @@ which costs minutes and not hours, but teaches each what another model's tokens 
 Shapes: v variants, r training seeds, c cases.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,20 +33,14 @@ if TYPE_CHECKING:
 
 READINGS = 14_400  # most that a model takes where none are asked for: what a CPU draws in an hour; recipes for GPUs take more
 NO_CST, NO_REG, NO_FSG = {"beta": 0.0}, {"gamma": 0.0}, {"delta": 0.0}
-# Our recipe fuses weighted mixtures, begins as the mean of tokens and learns from readings by L_fsg, which leaves the paper's
-# losses less to do, so both recipes are taken apart. As published is the preset "calibrated" but for the budget (steps, tasks,
-# readings, rate) and q_r, which follows this text encoder as the thresholds do.
-PUBLISHED: dict[str, Any] = {
-    "delta": 0.0,
-    "latent_dim": 20,
-    "start": "random",
-    "input_scale": "sum",
-    "mixture_share": 0.0,
-    "known_share": 0.0,
-    "novel_share": None,
-    "estimate_from": "prior",
-    "estimate_jitter": 0.0,
-}
+# What the published recipe takes over from ours: the budget (steps, tasks, rate, readings), q_r, which follows the text encoder,
+# and what may not be mixed. All else is the preset "calibrated", its thresholds too.
+SHARED = (
+    "steps", "sub_steps", "learning_rate", "pool_size", "estimate_every", "estimate_count", "estimate_steps", "estimate_size",
+    "bank_count", "restrictive_prompt", "held_out", "threads", "render_threads", "save_every",
+)  # fmt: skip
+# Of a recipe with more readings than a CPU draws: fewer of them fill smaller networks.
+FORESIGHT = ("foresight_memory", "foresight_batch", "foresight_blocks", "foresight_dropout", "foreseen_count")
 
 
 @dataclass(frozen=True)
@@ -62,9 +57,9 @@ VARIANTS = {
     "ours, without L_fsg": Variant(NO_FSG, "ours", "ours"),
     "ours, without L_fsg and L_cst": Variant({**NO_FSG, **NO_CST}, "ours", "ours"),  # nothing that is read teaches the weights
     "ours, without L_reg": Variant(NO_REG, "ours", "ours"),
-    "as published": Variant(PUBLISHED, "as published", "published"),
-    "as published, without L_cst": Variant({**PUBLISHED, **NO_CST}, "as published", "published"),
-    "as published, without L_reg": Variant({**PUBLISHED, **NO_REG}, "as published", "published"),
+    "as published": Variant({}, "as published", "published"),
+    "as published, without L_cst": Variant(NO_CST, "as published", "published"),
+    "as published, without L_reg": Variant(NO_REG, "as published", "published"),
 }
 RECIPES = ("ours", "published")
 TRAINING_SEEDS = (0, 1, 2, 3, 4)
@@ -99,10 +94,11 @@ def run_ablation(
         names: the known classes.
         settings: our recipe (the Menagerie's preset by default); its ``seed`` and what a variant changes are replaced. A variant
             that changes nothing of it is left out, as without L_fsg where it has none.
-        steps: in place of the settings' own.
+        steps: in place of the settings' own; L_fsg then begins in proportion.
         bank: readings for all in place of each model's own; then nothing is rendered.
         readings: of its own that each model takes in all, spread evenly and rounded up, in place of the settings' number, or of
-            :data:`READINGS` where that is more.
+            :data:`READINGS` where that is more or a bank's. Where the settings say more than these and no more are taken,
+            foresight is that of the preset "menagerie".
         recipe: one of :data:`RECIPES`; both if None.
 
     Returns:
@@ -111,20 +107,15 @@ def run_ablation(
     Raises:
         UnavailableError: neither a labeler nor a bank.
     """
-    from distok.training import evenly, train
+    from distok.training import train
 
     if bank is None and labeler is None:
         raise UnavailableError("the ablation's models read what they render, and there is no labeler; give one, or a bank")
-    base = settings or default_settings(names)
-    base = replace(base, steps=steps or base.steps, render_threads=1)  # a number that every machine has
-    if bank is None:
-        own = base.estimate_count * base.estimations
-        base = replace(base, bank_count=0, estimate_count=evenly(readings or min(own, READINGS), base))
-    else:
-        base = replace(base, bank_count=evenly(len(bank), base), estimate_count=0)
+    base = _within(settings or default_settings(names), steps, bank, readings)
+    of = {"ours": base, "published": published(base)}
     variants: dict[str, TrainSettings] = {}
     for name, how in VARIANTS.items():
-        changed = replace(base, **how.changes)
+        changed = replace(of[how.recipe], **how.changes)
         if recipe in (None, how.recipe) and changed not in variants.values():
             variants[name] = changed
     models: dict[str, dict[int, Path]] = {variant: {} for variant in variants}
@@ -135,6 +126,29 @@ def run_ablation(
             # A finished run returns at once; one with other settings is refused, not taken for this one.
             models[variant][seed] = train(replace(changed, seed=seed), backend, labeler, names, folder, report, bank)
     return models
+
+
+def _within(base: "TrainSettings", steps: int | None, bank: "Bank | None", readings: int | None) -> "TrainSettings":
+    """Our recipe under the budget of an ablation."""
+    from distok.training import evenly, preset
+
+    own, steps = base.estimate_count * base.estimations or READINGS, steps or base.steps
+    base = replace(base, steps=steps, foresight_after=base.foresight_after * steps // base.steps)
+    base = replace(base, render_threads=1)  # a number that every machine has
+    if bank is not None:
+        return replace(base, bank_count=evenly(len(bank), base), estimate_count=0)
+    count = readings or min(own, READINGS)
+    if own > READINGS >= count:
+        base = replace(base, **{name: getattr(preset("menagerie"), name) for name in FORESIGHT})
+    base = replace(base, estimate_every=max(base.estimate_every, math.ceil(steps / count)))
+    return replace(base, bank_count=0, estimate_count=evenly(count, base))
+
+
+def published(base: "TrainSettings") -> "TrainSettings":
+    """The published recipe under the budget of ``base``."""
+    from distok.training import preset
+
+    return preset("calibrated", **{name: getattr(base, name) for name in SHARED})
 
 
 def ablation(bench: Bench, models: Models, seeds: int = 10, cases: int | None = None, samples: int = 100) -> Result:
@@ -160,8 +174,9 @@ def ablation(bench: Bench, models: Models, seeds: int = 10, cases: int | None = 
             spread.append({"variant": variant, "training seed": seed, **_diversity(bench, model, samples)})
     figures: dict[str, Any] = {who: _fidelity(records, who, list(models)) for who in bench.rulers.who}
     figures["diversity"] = spread
-    figures["settings"] = {"seeds": seeds, "cases": len(chosen), "samples": samples}
-    tables = [_table(who, figures[who]) for who in reversed(bench.rulers.who)]
+    budgets = {budget: None for files in models.values() for budget in map(_budget, files.values())}
+    figures["settings"] = {"seeds": seeds, "cases": len(chosen), "samples": samples, "training": list(budgets)}
+    tables = [_table(who, figures[who], "; ".join(budgets)) for who in reversed(bench.rulers.who)]
     if bench.rulers.evaluator is not None:
         tables.append(_spread_table(spread, list(models), samples))
     return Result("ablation", figures, tuple(tables), records)
@@ -221,7 +236,20 @@ def _by_case(records: Sequence[Mapping[str, Any]], who: str, variant: str, metri
     return np.array([[r[metric] for r in rows if r["training seed"] == seed] for seed in numbers])
 
 
-def _table(who: str, figures: Mapping[str, Any]) -> Table:
+def _budget(path: Path) -> str:
+    """What a model was trained with."""
+    from distok.model import DisTok
+    from distok.training import TrainSettings
+
+    record = DisTok.load(path).provenance
+    settings = TrainSettings.from_json(record["settings"])
+    own = settings.estimate_count * settings.estimations
+    return (
+        f"{settings.steps} steps of {settings.sub_steps} tasks, {f'{own} readings of its own' if own else 'readings of a bank'}"
+    )
+
+
+def _table(who: str, figures: Mapping[str, Any], budget: str) -> Table:
     rows = tuple(
         (
             variant,
@@ -233,7 +261,8 @@ def _table(who: str, figures: Mapping[str, Any]) -> Table:
     heads = ("variant", "KL (each training seed) ↓", *APART.values())
     note = (
         "Mean over cases and training seeds [95 % interval over cases, or over training seeds where the column says so]; "
-        "differences are paired. What is read teaches the weights by L_cst in the paper, by L_cst and L_fsg in our recipe."
+        "differences are paired. What is read teaches the weights by L_cst in the paper, by L_cst and L_fsg in our recipe. "
+        f"Each model: {budget}."
     )
     return Table(f"Ablation by the {who}", heads, rows, note)
 
