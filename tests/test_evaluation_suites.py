@@ -196,7 +196,7 @@ def test_without_a_bank_each_variant_reads_its_own_tokens(bench, labeler, tmp_pa
 def test_as_published_is_the_paper_s_recipe_but_for_the_budget_and_the_encoder():
     odd = {"tau": 0.5, "beta": 0.0, "ema_decay": 0.9, "epsilon_aesthetic": 0.3, "fusion_share": 0.2, "latent_dim": 9}
     ours, paper = (
-        run_settings(delta=0.5, restrictive_prompt="a {} with {}", held_out=[("pig", "owl")], **odd),
+        run_settings(delta=0.5, sub_steps=16, restrictive_prompt="a {} with {}", held_out=[("pig", "owl")], **odd),
         preset("calibrated"),
     )
     apart = {each.name for each in fields(paper) if getattr(published(ours), each.name) != getattr(paper, each.name)}
