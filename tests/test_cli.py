@@ -229,12 +229,16 @@ def test_train_then_create(distok_command, parts, tmp_path, monkeypatch):
     told = re.findall(r"training: (\d) of 4, \d+ s left", err)
     assert told == ["2", "3", "4"], "in a log file a long training says how far it is"
     assert "pictures will be drawn" not in err
+    assert "L_fsg" not in err
     model = Path("my run/distok.safetensors").read_bytes()
     monkeypatch.setattr("distok.cli.train.MANY", 1)
     status, _, err = distok_command(*words)  # again: nothing left to do
     assert (status, "2 pictures will be drawn, many hours of a CPU; give --device cuda" in err) == (0, True)
     assert Path("my run/distok.safetensors").read_bytes() == model
     assert distok_command("create", "cat, lion", "-n", 1, *parts[:2], "--model", "my run")[0] == 0
+    late = ["--set", "delta=0.5", "--set", "foresight_after=4", "--out", "late"]
+    status, _, err = distok_command(*words[:-2], *late)
+    assert (status, "L_fsg begins at step 4, after the last; give more steps, or --set foresight_after=N" in err) == (0, True)
 
 
 def test_train_collects_readings_first_and_only_once(distok_command, parts):

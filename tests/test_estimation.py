@@ -167,6 +167,15 @@ def test_a_bank_of_other_pictures_or_of_no_use_is_refused(backend, bank):
         Trainer(short(estimate_count=0, delta=0.3, bank_count=4), backend, None, NAMES)
 
 
+def test_a_bank_that_may_show_what_is_held_out_is_refused(backend, bank):
+    held = short(estimate_count=0, held_out=[("pig", "cat")])
+    for known in ({}, {"held_out": []}, {"held_out": [["dog", "lion"]]}):
+        with pytest.raises(DistokError, match="holds out sets of classes that the estimation bank may show mixed"):
+            Trainer(held, backend, None, NAMES, replace(bank, record={**bank.record, **known}))
+    fitting = replace(bank, record={**bank.record, "held_out": [["cat", "pig"], ["dog", "lion"]]})
+    assert Trainer(held, backend, None, NAMES, fitting).bank is fitting
+
+
 def test_a_bank_of_something_else_is_refused(backend, bank, tmp_path):
     for changed in (replace(bank, names=NAMES[::-1]), replace(bank, record={**bank.record, "backend": "0"})):
         with pytest.raises(DistokError, match="collected for other classes or another text encoder"):

@@ -86,6 +86,14 @@ class TestItems:
         assert fresh == {"distok"}
         assert all(stamps(tmp_path)[path] == stamp for path, stamp in before.items())
 
+    def test_changed_code_of_a_method_makes_what_wraps_it_new_too(self, contest, tmp_path, monkeypatch):
+        from distok.baselines import baseline_class
+
+        contest.run("names-best", [pair()], 1, "x")
+        monkeypatch.setattr(baseline_class("names-by-weight"), "revision", 2)
+        contest.run("names-best", [pair()], 1, "x")
+        assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
     def test_a_reading_outlives_its_picture(self, contest):
         item = contest.run("distok", [pair()], 1, "x")[0]
         assert show(item).size == (16, 16)
@@ -178,6 +186,16 @@ class TestSuites:
         assert result.tables[0].rows[1] == ("dominant class alone", "0.000", "0.000", "10.000", "3.9 [0.1, 226.0]")
         assert "does not run" in result.figures["absent"]["prior interpolation"]
 
+    def test_the_only_pair_is_timed_after_a_round_that_is_not_counted(self, bench, monkeypatch):
+        from distok.baselines.base import Baseline, Outcome
+
+        spent = iter([9.0, 9.0, 1.0, 3.0])
+        monkeypatch.setattr(Baseline, "make", lambda *_, **__: Outcome([], (0,), None, 0.0, next(spent), 0.0, {}))
+        monkeypatch.setattr(type(bench), "cases", [case for case in bench.cases if case.kind == "pair"][:1])
+        result = cost(replace(bench), ("dominant",))
+        assert [row["each"] for row in result.figures["methods"].values()] == [[1.0], [3.0]]
+        assert "Median of 1 " in result.tables[0].note
+
     def test_cost_times_the_search_for_a_new_member_of_a_kind_too(self, bench, monkeypatch):
         from distok.baselines.base import Baseline, Outcome
 
@@ -194,6 +212,7 @@ class TestSuites:
         assert asked == [(*turn,) for p in pairs for turn in (("distok", p), ("concept-lab", p), ("concept-lab", bench.kind))]
         times = {title: row["times DisTok"].mean for title, row in result.figures["methods"].items()}
         assert times == pytest.approx({DISTOK: 1, "ConceptLab": 1, "ConceptLab, a new creature": 2})
+        assert result.tables[0].note.endswith("The search for a new creature is the same in each round.")
 
     def test_surprises_are_counted_equally_and_each_search_has_its_own_seed(self, bench, tmp_path, monkeypatch):
         from distok.baselines.concept_lab import ConceptLab
@@ -248,8 +267,9 @@ class TestSuites:
         assert row["DisTok minus it, kl"].mean == pytest.approx(distok["kl"].mean - row["kl"].mean)
         assert len({round(each["labeler"][DISTOK]["kl"].mean, 9) for each in found.values()}) > 1, "the settings act"
 
-    def test_a_refinement_is_priced_by_its_renders(self, bench, labeler, tmp_path):
+    def test_a_refinement_is_priced_by_its_renders(self, bench, labeler, tmp_path, monkeypatch):
         from distok.baselines import baseline
+        from distok.baselines.prompt_weighting import PromptWeighting
 
         result = refinement(bench, tmp_path, seeds=2, cases=3, marks=(1, 2, 4))
         assert len(result.records) == 2 * 2 * 3 * 3, "methods, readers, cases, marks"
@@ -275,6 +295,16 @@ class TestSuites:
         before = stamps(tmp_path)
         refinement(bench, tmp_path, seeds=2, cases=3, marks=(1, 2, 4))
         assert stamps(tmp_path) == before, "what was searched is not searched again"
+        one = refinement(bench, tmp_path, seeds=1, cases=2, chosen=("weighting-refined",), marks=(1,))
+
+        def refused(*_):
+            raise UnavailableError("names with brackets")
+
+        monkeypatch.setattr(PromptWeighting, "prepare", refused)
+        both = refinement(bench, tmp_path / "other", seeds=1, cases=2, marks=(1,))
+        assert {record["method"] for record in one.records} == {"prompt weighting"}
+        assert {record["method"] for record in both.records} == {DISTOK}, "one that cannot take part stops no other"
+        assert both.tables[-1].rows == (("prompt weighting, refined", "names with brackets"),)
         with pytest.raises(DistokError, match="sentence refines nothing; choose distok-refined or weighting-refined"):
             refinement(bench, tmp_path, seeds=1, cases=2, chosen=("sentence",))
         with pytest.raises(DistokError, match="a refinement reads pictures as it goes; give a labeler"):
@@ -313,6 +343,13 @@ class TestSuites:
                 with pytest.raises(KeyboardInterrupt):
                     series(bench, tmp_path / "cut", seeds=1, chains=2, marks=(3, 6))
         assert series(bench, tmp_path / "cut", seeds=1, chains=2, marks=(3, 6)).figures == whole
+
+    def test_a_model_that_learned_from_a_bank_has_a_series_too(self, bench, tmp_path, monkeypatch):
+        from distok.evaluation import series as module
+        from tests.tiny import run_settings
+
+        monkeypatch.setattr(module, "settings_of", lambda *_: run_settings(estimate_count=0, bank_count=4, delta=0.5))
+        assert len(series(bench, tmp_path, seeds=1, chains=2, marks=(2,)).figures) == 3
 
     def test_a_series_of_too_few_classes_is_refused_before_it_trains(self, bench, tmp_path):
         few = replace(bench, rulers=replace(bench.rulers, names=NAMES[:3]))

@@ -128,6 +128,9 @@ class TestOrigin:
         assert origin.commit() == git("rev-parse", "HEAD")[:10] + "+" != made + "+"
 
 
+ASKED = {"seeds": 10, "guidance_scale": None, "hashes": {"pipeline": "a", "readers": ["b", "c"], "model": "d"}}
+
+
 class TestComparison:
     @staticmethod
     def report(folder, values, seeds=(0,), hit=1.0, asked="pig=0.5, owl=0.5", origin=None):
@@ -137,7 +140,7 @@ class TestComparison:
             for seed in seeds
             for case, value in values.items()
         ]
-        Result("fidelity", {}, (), rows).save(folder, origin)
+        Result("fidelity", {}, (), rows).save(folder, origin or Origin.of("fidelity", ASKED))
         return folder
 
     def test_what_moved_is_paired_by_case(self, tmp_path):
@@ -167,16 +170,16 @@ class TestComparison:
         assert verdicts[2]["KL (asked ‖ measured)"][1] == "no difference shown"
 
     def test_other_numbers_of_pictures_or_other_readers_get_no_verdict(self, tmp_path):
-        asked = {"seeds": 10, "guidance_scale": None, "hashes": {"pipeline": "a", "readers": ["b", "c"], "model": "d"}}
         apart = {
             "same": {},
             "other numbers of pictures": {"seeds": 2},
-            "other readers": {"hashes": asked["hashes"] | {"readers": ["b", "x"]}},
-            "guidance": {"guidance_scale": 9.0, "hashes": asked["hashes"] | {"model": "y"}},
+            "other readers": {"hashes": ASKED["hashes"] | {"readers": ["b", "x"]}},
+            "guidance": {"guidance_scale": 9.0, "hashes": ASKED["hashes"] | {"model": "y"}},
+            "readers unknown": {"hashes": {}},
         }
         folders = {}
         for i, (name, change) in enumerate(apart.items()):
-            folders[name] = self.report(tmp_path / name, dict.fromkeys(range(8), 1.0 + i), origin=Origin.of("x", asked | change))
+            folders[name] = self.report(tmp_path / name, dict.fromkeys(range(8), 1.0 + i), origin=Origin.of("x", ASKED | change))
         for name in ("other numbers of pictures", "other readers"):
             (table,) = compare_reports(folders["same"], folders[name])
             assert {row[-1] for row in table.rows} == {name}
@@ -184,6 +187,11 @@ class TestComparison:
         (table,) = compare_reports(folders["same"], folders["guidance"])
         assert table.rows[0][-1] == "worse", "another model is what is compared"
         assert table.note.endswith("What was asked for differs in guidance.")
+        (table,) = compare_reports(folders["readers unknown"], folders["guidance"])
+        assert {row[-1] for row in table.rows} == {"readers unknown"}
+        (folders["guidance"] / "fidelity.json").unlink()
+        (table,) = compare_reports(folders["same"], folders["guidance"])
+        assert {row[-1] for row in table.rows} == {"numbers of pictures unknown"}, "a run killed as it wrote"
 
     def test_five_cases_get_no_verdict_however_clear_they_look(self, tmp_path):
         first, second = (self.report(tmp_path / name, dict.fromkeys(range(5), kl)) for name, kl in (("a", 1.0), ("b", 2.0)))

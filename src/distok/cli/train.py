@@ -60,6 +60,9 @@ def train(
     if device == "cpu" and pictures > MANY:
         said = f"{pictures} pictures will be drawn, many hours of a CPU; give --device cuda, or take --preset menagerie"
         output.console(stderr=True).print(said)
+    if settings.delta and settings.steps <= settings.foresight_after:
+        said = f"L_fsg begins at step {settings.foresight_after}, after the last; give more steps, or --set foresight_after=N"
+        output.console(stderr=True).print(said)
     if collect:
         bank = bank or out / "bank.safetensors"
         if processes.first:
@@ -135,7 +138,8 @@ def _collect(
         training.collect(
             backend, labeler, names, tokens, bank,
             renders=settings.estimate_renders, steps=settings.estimate_steps, size=settings.estimate_size,
-            prompt=settings.adaptive_prompt, seed=settings.seed, callback=lambda s: bar(s["done"], s["total"]),
+            prompt=settings.adaptive_prompt, seed=settings.seed, held_out=settings.held_out,
+            callback=lambda s: bar(s["done"], s["total"]),
         )  # fmt: skip
 
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from distok.training import Bank, TrainSettings
 
 READINGS = 14_400  # most that a model takes where none are asked for: what a CPU draws in an hour; recipes for GPUs take more
-NO_CST, NO_REG, NO_FSG = {"beta": 0.0}, {"gamma": 0.0}, {"delta": 0.0}
+NO_CST, NO_REG = {"beta": 0.0}, {"gamma": 0.0}
+NO_CONSISTENCY = {**NO_CST, "delta": 0.0}
 # What the published recipe takes over from ours: the budget (steps, tasks, rate, readings), q_r, which follows the text encoder,
 # and what may not be mixed. All else is the preset "calibrated", its thresholds too.
 SHARED = (
@@ -54,8 +55,7 @@ class Variant:
 
 VARIANTS = {
     "ours": Variant({}, "ours", "ours"),
-    "ours, without L_fsg": Variant(NO_FSG, "ours", "ours"),
-    "ours, without L_fsg and L_cst": Variant({**NO_FSG, **NO_CST}, "ours", "ours"),  # nothing that is read teaches the weights
+    "ours, without L_fsg and L_cst": Variant(NO_CONSISTENCY, "ours", "ours"),  # nothing that is read teaches the weights
     "ours, without L_reg": Variant(NO_REG, "ours", "ours"),
     "as published": Variant({}, "as published", "published"),
     "as published, without L_cst": Variant(NO_CST, "as published", "published"),
@@ -93,7 +93,7 @@ def run_ablation(
         labeler: reads what the models render; not needed with a bank.
         names: the known classes.
         settings: our recipe (the Menagerie's preset by default); its ``seed`` and what a variant changes are replaced. A variant
-            that changes nothing of it is left out, as without L_fsg where it has none.
+            that changes nothing of it is left out.
         steps: in place of the settings' own; L_fsg then begins in proportion.
         bank: readings for all in place of each model's own; then nothing is rendered.
         readings: of its own that each model takes in all, spread evenly and rounded up, in place of the settings' number, or of

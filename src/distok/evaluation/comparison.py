@@ -33,7 +33,7 @@ DECIDE = {  # by its name in a report's JSON file, what may move every figure at
     "readings": "readings",
     "steps": "training steps",
 }
-UNLIKE = ("numbers of pictures", "readers")  # where these differ no verdict is given
+UNLIKE = ("numbers of pictures", "readers")  # where these differ, or are not known, no verdict is given
 SHOWN = ("kl", "js", "top1", "topk")
 Case = tuple[str, str]
 Key = tuple[str, ...]  # what is compared, by whom it was read, and the measure
@@ -42,8 +42,8 @@ Key = tuple[str, ...]  # what is compared, by whom it was read, and the measure
 def compare_reports(first: str | Path, second: str | Path, metrics: Sequence[str] = SHOWN) -> list[Table]:
     """Tables of second minus first, for every suite, method and reader that both folders hold, paired by case.
 
-    Where the two have other numbers of pictures a case or other readers, every figure is shown and no verdict given: the KL of a
-    mean over more pictures is smaller whoever drew them.
+    Where the two have other numbers of pictures a case or other readers, or a JSON file that would say so is gone, every figure
+    is shown and no verdict given: the KL of a mean over more pictures is smaller whoever drew them.
 
     Raises:
         DistokError: a folder holds no report, or the two share nothing.
@@ -63,8 +63,10 @@ def compare_reports(first: str | Path, second: str | Path, metrics: Sequence[str
 
 def _compare(suite: str, first: Path, second: Path, metrics: Sequence[str]) -> list[Table]:
     one, other = _values(first, suite, metrics), _values(second, suite, metrics)
-    apart = _apart(_asked(first, suite), _asked(second, suite))
+    sides = _asked(first, suite), _asked(second, suite)
+    apart = _apart(*sides)
     unlike = next((f"other {key}" for key in UNLIKE if key in apart), None)
+    unlike = unlike or next((f"{key} unknown" for key in UNLIKE if not all(key in side for side in sides)), None)
     rows = []
     for key in one:
         if key not in other:
@@ -90,7 +92,7 @@ def _asked(folder: Path, suite: str) -> Mapping[str, Any]:
     try:
         stored = json.loads((folder / f"{suite}.json").read_text(encoding="utf-8"))
         asked: Mapping[str, Any] = stored["origin"]["asked"]
-        return {DECIDE[key]: value for key, value in {**asked, **asked["hashes"]}.items() if key in DECIDE}
+        return {DECIDE[key]: value for key, value in {**asked, **asked.get("hashes", {})}.items() if key in DECIDE}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from distok.baselines import baseline
+from distok.baselines import Baseline, baseline
 from distok.errors import DistokError, UnavailableError
 from distok.evaluation.cases import ARTIST, Bench, Case, artist_pictures
 from distok.evaluation.pictures import encode_png
@@ -23,7 +23,6 @@ from distok.files import read_tensors, write_bytes, write_tensors
 if TYPE_CHECKING:
     from PIL import Image
 
-    from distok.baselines import Baseline
 
 CONTROLS = ("mean-of-tokens", "mean-of-embeddings", "sentence", "names-by-weight", "dominant", "random-z")
 
@@ -110,8 +109,9 @@ class Contest:
 
         # Another DisTok leaves the pictures of methods that use none as they are.
         parts = (repr(method.settings), *((bench.model_hash,) if method.needs_model else ()))
-        if method.revision > 1:
-            parts = (*parts, f"revision {method.revision}")
+        revision = method.revision + getattr(method, "of", Baseline).revision - 1  # its own, and of the method that it wraps
+        if revision > 1:
+            parts = (*parts, f"revision {revision}")
         return self._kept(method.name, case, seeds, parts, make)
 
     def _kept(

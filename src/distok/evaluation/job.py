@@ -120,6 +120,8 @@ class Job:
             raise DistokError(
                 f"there is no bank of readings at {self.bank}; make one with 'distok train --collect N', or leave it out"
             )
+        if self.methods is not None:
+            object.__setattr__(self, "methods", tuple(dict.fromkeys(self.methods)))
         for name in self.methods or ():
             baseline_class(name)
         for kind in self.scorers or ():

@@ -143,10 +143,7 @@ def _score(
 
 def _scores(scorer: Scorer, title: str, items: Sequence[Item], path: Path) -> list[float]:
     """One score a case. Those of a method are kept at ``path`` when it is done: a run that is stopped asks for none again."""
-    try:
-        kept: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        kept = {}  # none yet, or damaged: they are asked for again
+    kept = _kept_scores(path)
     names = [
         "/".join((item.paths[0].parent.parent.name, item.paths[0].name)) for item in items
     ]  # holds all that decides a picture
@@ -159,9 +156,18 @@ def _scores(scorer: Scorer, title: str, items: Sequence[Item], path: Path) -> li
                 "scorers out"
             )
         scores = scorer(pictures, [said(items[i]) for i in fresh]).tolist()
-        kept |= {names[i]: value for i, value in zip(fresh, scores, strict=True)}
+        # Read again: another process may have kept those of other methods meanwhile.
+        kept = _kept_scores(path) | kept | {names[i]: value for i, value in zip(fresh, scores, strict=True)}
         write_text(path, json.dumps(kept, indent=0, sort_keys=True) + "\n")
     return [kept[name] for name in names]
+
+
+def _kept_scores(path: Path) -> dict[str, float]:
+    try:
+        kept: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+        return kept
+    except (OSError, ValueError):
+        return {}  # none yet, or damaged: they are asked for again
 
 
 def said(item: Item) -> str:

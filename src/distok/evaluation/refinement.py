@@ -11,8 +11,8 @@ from distok.baselines.search import Refined
 from distok.distribution import Distribution
 from distok.errors import UnavailableError
 from distok.evaluation.cases import Bench, Case
-from distok.evaluation.contest import Contest, Item
-from distok.evaluation.fidelity import score, values
+from distok.evaluation.contest import Absent, Contest, Item
+from distok.evaluation.fidelity import absent_table, score, values
 from distok.evaluation.report import Result, Table
 from distok.evaluation.statistics import Interval, bootstrap
 
@@ -54,22 +54,33 @@ def refinement(
     asked, records, told = bench.spread(cases), [], bench.darkroom.tell
     contest = Contest(bench, folder, preset)
     sketches = Contest(bench, folder, preset, {"steps": selection.preview_steps(bench.backend.defaults.steps)})
+    titles: dict[str, int] = {}
+    absent: list[Absent] = []
     for name in chosen:
         loop = _loop(contest, name)
         searches = []
-        for done, case in enumerate(asked):
-            told(f"refinement: {loop.title}", done, len(asked))
-            searches.append(_search(contest, sketches, loop, case, seeds, marks))
+        try:
+            for done, case in enumerate(asked):
+                told(f"refinement: {loop.title}", done, len(asked))
+                searches.append(_search(contest, sketches, loop, case, seeds, marks))
+        except UnavailableError as error:
+            absent.append(Absent(loop.title, str(error)))
+            continue
+        titles[loop.of.title] = loop.settings.pictures
         told(f"refinement: {loop.title}", len(asked), len(asked))
         for place, rounds in enumerate(marks):
             shown = [search.items[place] for search in searches]
             given = {search.items[place].case.index: str(search.given[place]) for search in searches}
             for record in score(bench, shown, loop.of.title):
                 records.append({"rounds": rounds, "given": given[record["case"]], **record})
-    titles = {_loop(contest, name).of.title: _loop(contest, name).settings.pictures for name in chosen}
     figures = {who: _figures(records, who, titles, marks) for who in bench.rulers.who}
-    made = tuple(_table(figures[who], who, titles) for who in reversed(bench.rulers.who))
-    return Result("refinement", {"by reader": figures, "settings": {"seeds": seeds, "cases": len(asked)}}, made, records)
+    made = tuple(_table(figures[who], who, titles) for who in reversed(bench.rulers.who) if titles)
+    record = {
+        "by reader": figures,
+        "absent": {each.title: each.reason for each in absent},
+        "settings": {"seeds": seeds, "cases": len(asked)},
+    }
+    return Result("refinement", record, (*made, *absent_table(absent)), records)
 
 
 def _loop(contest: Contest, name: str) -> Refined:

@@ -14,7 +14,7 @@ from distok.evaluation.cases import Bench, Case
 from distok.evaluation.pictures import Shot
 from distok.evaluation.prompts import ELSEWHERE, look_prompts
 from distok.evaluation.report import Result, Table, grid
-from distok.evaluation.statistics import Interval, bootstrap
+from distok.evaluation.statistics import Interval, bootstrap, jackknife
 
 PLAIN = "plain"
 
@@ -65,11 +65,16 @@ def compare_looks(readings: dict[str, Float[np.ndarray, "t k"]]) -> dict[str, An
     plain = readings[PLAIN]
     apart = {look: [js(a, b) for a, b in zip(each, plain, strict=True)] for look, each in readings.items() if look != PLAIN}
     repeat: Interval = bootstrap(apart.pop("repeat"))
-    # A token is in many pairs, so what is drawn again is the token: its mean JS to the others.
-    different = [np.mean([js(one, other) for j, other in enumerate(plain) if j != i]) for i, one in enumerate(plain)]
+    between = np.array([[js(one, other) for other in plain] for one in plain])
     return {
         "looks": {look: bootstrap(each) for look, each in apart.items()},
         "same": bootstrap(np.mean(list(apart.values()), axis=0)),
         "repeat": repeat,
-        "different": bootstrap(different),
+        # A token is in many pairs, so it is the token that is left out, with all of its pairs.
+        "different": jackknife(lambda kept: _mean_of_pairs(between[np.ix_(kept, kept)]), len(plain), 0.0, float(np.log(2))),
     }
+
+
+def _mean_of_pairs(between: Float[np.ndarray, "t t"]) -> float:
+    """The mean of a symmetric table without its diagonal."""
+    return float(between[~np.eye(len(between), dtype=bool)].mean())

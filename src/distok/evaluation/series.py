@@ -89,8 +89,10 @@ def _trained(bench: Bench, folder: Path, marks: Sequence[int]) -> "dict[int, Dis
     from distok.training import Trainer, runtime
 
     paths = {mark: folder / f"at-{mark}.safetensors" for mark in marks}
-    settings = replace(settings_of(bench.model, bench.names), steps=max(marks), sub_steps=8, bank_count=0, render_threads=1)
-    settings = replace(settings, delta=0.0, estimate_every=100, estimate_count=4 if bench.rulers.labeler else 0, seed=1)
+    settings = replace(
+        settings_of(bench.model, bench.names), seed=1, steps=max(marks), sub_steps=8, delta=0.0, render_threads=1,
+        estimate_every=100, estimate_count=4 if bench.rulers.labeler else 0, bank_count=0,
+    )  # fmt: skip
     with runtime.deterministic(settings.threads):
         trainer = Trainer(settings, bench.backend, bench.rulers.labeler, bench.names)
 

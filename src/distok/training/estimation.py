@@ -6,7 +6,7 @@ Shapes: m tokens, d token width, k known classes.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,7 @@ def collect(
     size: int | None = None,
     prompt: str = "a photo of a {}",
     seed: int = 0,
+    held_out: Iterable[Sequence[str]] = (),
     batch: int | None = None,
     callback: Callable[[dict[str, int]], None] | None = None,
 ) -> Bank:
@@ -171,6 +172,7 @@ def collect(
 
     Args:
         tokens: what to render, for example :func:`mixture_tokens`, or :func:`sample_tokens` of an earlier model.
+        held_out: the sets of classes that none of these tokens mixes. A training that holds out others takes no such bank.
         renders: pictures per token, their readings averaged. Picture r of token i has a seed of its own, so a bank does not
             depend on ``batch``.
         batch: readings between two writes; four times as many as the backend draws at once if None.
@@ -185,7 +187,7 @@ def collect(
         "backend": backend.hash, "pipeline": backend.pipeline_hash, "labeler": labeler.hash, "prompt": prompt, "seed": seed,
         "renders": renders, "steps": own.steps if steps is None else steps, "tokens": _digest("", tokens),
         "guidance_scale": own.guidance_scale if guidance_scale is None else guidance_scale,
-        "size": own.size if size is None else size,
+        "size": own.size if size is None else size, "held_out": sorted(sorted(each) for each in held_out),
     }  # fmt: skip
     distributions = torch.empty(0, len(names))
     if path.exists():

@@ -385,6 +385,10 @@ def _check(settings: TrainSettings, backend: Backend, labeler: Labeler | None, n
             "the estimation bank's pictures are by another pipeline with the same text encoder, or at another guidance; collect "
             "one with this one"
         )
+    if bank is not None and not settings.held_out <= {tuple(each) for each in bank.record.get("held_out", ())}:
+        raise DistokError(
+            "this training holds out sets of classes that the estimation bank may show mixed; collect one that holds them out"
+        )
 
 
 def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
