@@ -12,6 +12,7 @@ from PIL import Image
 
 from distok.backends import open_backend
 from distok.baselines import baseline_class
+from distok.distribution import js
 from distok.errors import DistokError, UnavailableError
 from distok.evaluation.ablation import READINGS, VARIANTS, ablation, published, run_ablation
 from distok.evaluation.cases import ARTIST, DISTOK, Bench
@@ -125,6 +126,17 @@ def test_looks_are_compared_with_the_plain_picture_of_the_same_token():
     assert found["same"].mean == pytest.approx(np.log(2) / 4)
     assert found["repeat"].mean == 0
     assert found["different"].mean == pytest.approx(np.log(2))
+    assert (found["different"].low, found["different"].high) == (0, pytest.approx(np.log(2))), "two tokens say nothing"
+
+
+def test_pairs_of_tokens_are_no_independent_cases():
+    rng, held = np.random.default_rng(0), []
+    truth = np.mean([js(*rng.dirichlet([0.3] * 4, 2)) for _ in range(20_000)])
+    for _ in range(60):
+        plain = rng.dirichlet([0.3] * 4, 12)
+        found = compare_looks({"plain": plain, "repeat": plain, "snow": plain})["different"]
+        held.append(found.low <= truth <= found.high)
+    assert np.mean(held) > 0.85, "a bootstrap of each token's mean holds it in two of three"
 
 
 def test_reuse_renders_every_look(patient, rulers, model_file, tmp_path):
