@@ -247,7 +247,7 @@ def test_train_collects_readings_first_and_only_once(distok_command, parts):
     Path("names.txt").write_text("\n".join(tiny.NAMES))
     words = ["train", *parts[:2], *parts[4:], "--concepts", "names.txt", "--steps", 3, "--set", "hidden_dim=16"]
     words += ["--set", "estimate_count=0", "--set", "estimate_steps=1", "--set", "estimate_size=8", "--set", "estimate_every=2"]
-    words += ["--set", "adaptive_prompt=a red {}", "--seed", 3, "--collect", 4, "--out", "run"]
+    words += ["--set", "adaptive_prompt=a red {}", "--set", "delta=0.3", "--seed", 3, "--collect", 4, "--out", "run"]
     assert distok_command(*words)[0] == 0
     collected = Bank.load("run/bank.safetensors")
     assert (len(collected), collected.record["size"], collected.record["prompt"]) == (4, 8, "a red {}")

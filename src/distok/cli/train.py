@@ -41,6 +41,9 @@ def train(
     values = options.changes(changes or [])
     values |= {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
     _check_options(backend, concepts, labeler, bank, collect, collect_from, values)
+    chosen = "bank_count" in values
+    if bank or collect:
+        values.setdefault("bank_count", 1)  # until the bank is there and says how many it holds
     names = read_names(concepts) if concepts else None
     with output.waiting("opening the models"):
         from distok import training
@@ -69,7 +72,7 @@ def train(
             _collect(bank, collect, opened, reader, names, settings, collect_from)
         processes.wait()
     readings = None if bank is None else training.Bank.load(bank)
-    if readings is not None and not settings.bank_count:
+    if readings is not None and not chosen:
         settings = replace(settings, bank_count=training.evenly(len(readings), settings))
     with output.progress("training", lines=20, shown=processes.first) as bar:
         path = training.train(settings, opened, reader, names, out, lambda s: bar(int(s["step"]), int(s["steps"])), readings)
