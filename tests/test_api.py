@@ -185,8 +185,11 @@ def test_known_names_come_from_the_model_or_stand_beside_it(model_file, backend,
     from distok.model import DisTok, DisTokSettings
 
     DisTok(DisTokSettings(backend.token_dim)).save(bare)
+    concept_file = distok.Concept("x", {"text_encoder": torch.ones(1, 4)}).save(tmp_path / "x.safetensors")
     with pytest.raises(DistokError, match="does not say which classes it knows"):
         known_names(bare)
+    with pytest.raises(DistokError, match=r"is not a DisTok model; give a distok\.safetensors file"):
+        known_names(concept_file)
     (tmp_path / "names.txt").write_text("# two\npig\n\n guinea pig \n")
     assert known_names(bare) == ("pig", "guinea pig")
 
@@ -194,7 +197,7 @@ def test_known_names_come_from_the_model_or_stand_beside_it(model_file, backend,
 def test_name_lists(tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("pig\npig\n")
-    with pytest.raises(DistokError, match="class 'pig' is named twice"):
+    with pytest.raises(DistokError, match="has class 'pig' twice; remove one of the lines"):
         read_names(path)
     path.write_text("# nothing\n")
     with pytest.raises(DistokError, match="names no class; write one a line"):

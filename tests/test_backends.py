@@ -322,6 +322,24 @@ def test_a_gpu_draws_as_many_together_as_its_free_memory_holds(backend, monkeypa
     assert backend._together(size) == together, "one gibibyte more, and one that is still to come"
 
 
+def test_pictures_of_no_numbers_are_black_and_said_so(backend, monkeypatch, caplog):
+    denoise = type(backend)._denoise
+
+    def broken(self, pipe, batch, seeds, *rest):
+        pixels = denoise(self, pipe, batch, seeds, *rest)
+        pixels[1] = torch.nan
+        return pixels
+
+    monkeypatch.setattr(type(backend), "_denoise", broken)
+    black, whole = (backend.render(["a cat"] * 2, size=16, steps=1, seeds=[5, 6])[i] for i in (1, 0))
+    assert black.getextrema() == ((0, 0),) * 3
+    assert whole.getextrema() != black.getextrema()
+    assert (
+        "the pictures of seeds 6 are no numbers and come out black: damaged weights, or numbers too large for float32"
+        in caplog.text
+    )
+
+
 def test_pictures_are_drawn_as_many_together_as_it_says(backend, monkeypatch):
     together = []
     denoise = type(backend)._denoise

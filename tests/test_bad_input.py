@@ -70,6 +70,7 @@ def test_mixes(refuse, mix, message):
         (["create", MIX, "-n", 1_000_000], "cannot make 1000000 pictures in one go; ask for 1 to 1000"),
         (["create", MIX, "-n", "many"], "Invalid value for '-n'"),
         (["create", MIX, "--seed", -5], "the seed is -5; use a whole number from 0 to 2^63 - 1"),
+        (["create", MIX, "--seed", 2**63 - 1, "-n", 2], "from 0 to 2^63 - 1 less the 1 that 2 pictures count up"),
         (["create", MIX, "--steps", 0], "steps is 0"),
         (["create", MIX, "--guidance-scale", "nan"], "guidance_scale is nan"),
         (["create", MIX, "--size", 13], "size is 13"),

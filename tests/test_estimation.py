@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from distok import seeds
 from distok.distribution import Distribution
@@ -190,6 +191,23 @@ def test_what_a_run_needs_is_asked_for(backend, labeler):
         Trainer(short(), backend, None, NAMES)
     with pytest.raises(DistokError, match=r"3 class names \(2 different\); give at least 2, each once"):
         Trainer(short(), backend, labeler, ["cat", "dog", "cat"])
+
+
+def test_a_labeler_that_reads_no_numbers_is_said_so_at_once(backend, labeler, monkeypatch):
+    monkeypatch.setattr(labeler, "probabilities", lambda pictures, names: torch.full((len(pictures), len(names)), torch.nan))
+    with pytest.raises(DistokError, match="not one of the labeler's 2 readings is a number; its weights are damaged, or its"):
+        read_back(backend, labeler, NAMES, backend.name_tokens(NAMES[:2]), picture_seeds=[[1], [2]], steps=1, size=16)
+    with pytest.raises(DistokError, match="the labeler's readings are no numbers; its weights are damaged"):
+        labeler.read([Image.new("RGB", (8, 8))], NAMES)
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_training(backend, labeler, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    built = Trainer(short(), backend, labeler, NAMES)
+    monkeypatch.setattr(built, "advance", lambda: pytest.fail("trained in vain"))
+    for out in (tmp_path / "file", tmp_path / "file" / "deep"):
+        with pytest.raises(DistokError, match=r"file is a file\); choose another folder with --out"):
+            built.run(out)
 
 
 def test_a_blackened_picture_is_not_read(backend, labeler, caplog, monkeypatch):

@@ -108,3 +108,7 @@ def test_rulers_refuse_to_measure_with_nothing_and_what_they_cannot_read():
     assert looks.mix.shape == (3, 2)
     assert looks.mix.sum(1) == pytest.approx(1)
     assert Distribution.from_vector(rulers.names, looks.mix[0]).names == ("pig", "owl")
+    with torch.no_grad():
+        next(small.parameters()).fill_(torch.nan)
+    with pytest.raises(DistokError, match="the evaluator's readings are no numbers; its file is damaged"):
+        rulers.look(pictures)

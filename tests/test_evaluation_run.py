@@ -1,6 +1,7 @@
 """Every suite by its name, as ``distok evaluate`` runs it: the job reaches it, and a report comes out."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -77,7 +78,8 @@ def short(monkeypatch):
 def test_every_suite_runs_by_its_name(suite, world, bank, short, tmp_path):
     pytest.importorskip("matplotlib")
     methods = {"refinement": ("weighting-refined",)}.get(suite, ("dominant",))
-    job = evaluation.Job(tmp_path, world, seeds=1, cases=2, bank=bank, steps=2, methods=methods, preset="menagerie")
+    options = {"cases": 2, "bank": bank, "steps": 2, "methods": methods, "preset": "menagerie"}
+    job = evaluation.Job(tmp_path, world, 1, **{name: options[name] for name in suites.TAKES.get(suite, ()) if name in options})
     tables = evaluation.run(suite, job, f"distok evaluate {suite}")
     assert list(tables) == [suite]
     title, by_case = WRITES[suite]
@@ -88,6 +90,22 @@ def test_every_suite_runs_by_its_name(suite, world, bank, short, tmp_path):
     assert f'id="{suite}"' in (tmp_path / "report.html").read_text()
     if suite == "speed":
         assert ["--backend", str(world.backend)] == short[0][short[0].index("--backend") :][:2]
+
+
+@pytest.mark.parametrize(
+    ("suite", "option", "told"),
+    [
+        ("map", {"preset": "published"}, "'map' has no use for --preset, which is for fidelity, methods, cost, surprise, sens"),
+        ("exploration", {"cases": 3}, "'exploration' has no use for --cases, which is for"),
+        ("cost", {"scorers": {}}, "'cost' has no use for --scorer, which is for methods; leave it out"),
+        ("all", {"steps": 5}, "'all' has no use for --steps, which is for series, ablation; leave it out"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(suite, option, told, world, tmp_path):
+    with pytest.raises(DistokError, match=re.escape(told)):
+        evaluation.run(suite, evaluation.Job(tmp_path, world, **option))
+    with pytest.raises(DistokError, match="there is no preset 'nope'; choose published or menagerie"):
+        evaluation.Job(tmp_path, world, preset="nope")
 
 
 def test_the_table_above_has_every_suite_and_the_groups_name_some():

@@ -91,6 +91,17 @@ def sent(study, tmp_path):
     return tmp_path / "study.key.json", folder
 
 
+def test_a_page_that_is_no_study_is_not_written_over(study, tmp_path):
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(
+        DistokError, match=r"mine\.html is there and no study of this project; choose another --out, or add --force"
+    ):
+        study.save(tmp_path / "mine.html")
+    assert (tmp_path / "mine.html").read_text() == "mine"
+    study.save(tmp_path / "mine.html", force=True)
+    assert study.save(tmp_path / "mine.html")[0].read_text() == study.page, "its own page it may write again"
+
+
 def test_the_page_says_nothing_about_methods(study, manifest):
     shown = re.sub(r"base64,[A-Za-z0-9+/=]+", "", study.page)
     for word in (

@@ -56,6 +56,7 @@ def within(callback: Progress | None, start: int, part: int, total: int) -> Prog
 
 def seeds_from(seed: int, n: int) -> list[int]:
     """The seeds of ``n`` pictures, counted up from ``seed``."""
-    if not 0 <= seed < 2**63:
-        raise DistokError(f"the seed is {seed}; use a whole number from 0 to 2^63 - 1")
+    if not 0 <= seed <= 2**63 - max(n, 1):
+        several = f" less the {n - 1} that {n} pictures count up" if n > 1 else ""
+        raise DistokError(f"the seed is {seed}; use a whole number from 0 to 2^63 - 1{several}")
     return [seed + index for index in range(n)]

@@ -54,10 +54,13 @@ def known_names(model: str | Path) -> tuple[str, ...]:
         raise DistokError(f"{path} does not exist or is not a file; give the distok.safetensors of a training run")
     try:
         with safe_open(path, framework="numpy") as file:
-            stored = json.loads((file.metadata() or {}).get("distok", "{}")).get("provenance", {}).get("names")
+            record = json.loads((file.metadata() or {}).get("distok", "{}"))
+            stored = record.get("provenance", {}).get("names")
     except (SafetensorError, OSError, ValueError, AttributeError) as error:
         raise DistokError(f"{path} is corrupt or not a DisTok model ({error}); copy it again or train it anew") from None
     beside = path.with_name("names.txt")
+    if record.get("kind") != "distok":
+        raise DistokError(f"{path} is not a DisTok model; give a distok.safetensors file written by `distok train`")
     if stored is not None:
         return tuple(json.loads(stored))
     if beside.is_file():
@@ -79,6 +82,11 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     names = tuple(line for line in lines if line and not line.startswith("#"))
     if not names:
         raise DistokError(f"{path} names no class; write one a line")
+    known: set[str] = set()
+    for name in names:
+        if name.casefold() in known:
+            raise DistokError(f"{path} has class '{name}' twice; remove one of the lines")
+        known.add(name.casefold())
     try:
         return Distribution(names, (1.0,) * len(names)).names
     except DistokError as error:

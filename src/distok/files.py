@@ -44,6 +44,20 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
     return path
 
 
+def check_folder(path: str | Path) -> None:
+    """Refuse a folder that could not be made or written to, before the work whose result it shall hold; makes nothing.
+
+    Raises:
+        DistokError: there is a file in its place or above it, or the system allows no writing there.
+    """
+    place = Path(path).absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        why = "may not be written to" if place.is_dir() else "is a file"
+        raise DistokError(f"cannot write to {path} ({place} {why}); choose another folder with --out")
+
+
 def write_text(path: str | Path, text: str) -> Path:
     """Write UTF-8 text atomically; see :func:`write_bytes`."""
     return write_bytes(path, text.encode())

@@ -158,7 +158,13 @@ class DiffusersBackend(Backend):
                     pictures.append(self._denoise(pipe, batch, seeds[part], how, negative_prompt, progress).float())
             finally:
                 self.placement.leave()
-        return torch.cat(pictures)
+        made = torch.cat(pictures)
+        if lost := [seed for seed, picture in zip(seeds, made, strict=True) if not picture.isfinite().all()]:
+            LOG.warning(
+                "the pictures of seeds %s are no numbers and come out black: damaged weights, or numbers too large for %s",
+                ", ".join(map(str, lost)), self.dtype,
+            )  # fmt: skip
+        return made.nan_to_num(0.0)
 
     def renderer(self) -> Any:
         """The same modules under a pipeline and schedulers of our own: sampling changes a scheduler's state."""

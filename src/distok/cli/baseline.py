@@ -149,7 +149,7 @@ def _finish(method: Any, asked: Any, outcome: Any, parts: _Parts, folder: Path, 
         if set(names) == set(asked.names):
             output.show("[dim]a choice among the classes of the mix alone; give all that are known with --concepts[/dim]")
     if not method.weights:
-        output.show(f"[dim]{method.title} knows which classes, not how much of each[/dim]")
+        output.show(f"[dim]{method.title} does not follow the weights[/dim]")
     count, once = len(outcome.pictures), outcome.once_seconds
     before = f", after {once:.1f} s once for all" if once >= 0.05 else ""
     output.show(

@@ -180,7 +180,9 @@ def redescribe(
     pictures: Pictures,
     out: Out,
     asking: Asking,
-    captioner: Annotated[str | None, typer.Option("--captioner", help="Or the folder of a BLIP captioner.")] = None,
+    captioner: Annotated[
+        str | None, typer.Option("--captioner", help="The folder of a BLIP captioner, in place of an endpoint.")
+    ] = None,
     backend: options.Backend = None,
     labeler: options.Labeler = None,
     concepts: Annotated[Path | None, typer.Option("--concepts", help="The classes to read, one a line.")] = None,

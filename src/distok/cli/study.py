@@ -24,7 +24,7 @@ def build(
     checks: Annotated[int, typer.Option("--checks", help="Attention checks a participant.")] = 4,
     size: Annotated[int, typer.Option("--size", help="Longest side of a picture in pixels.")] = 384,
     seed: Annotated[int, typer.Option("--seed", help="Of all that is drawn.")] = 0,
-    force: options.Force = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over another page, or another study and its key.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Write one self-contained page: two pictures, one choice, blind and in random order.

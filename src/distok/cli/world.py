@@ -17,7 +17,7 @@ def draw(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the first picture; the next ones count up.")] = 0,
     style: Annotated[str, typer.Option("--style", help="photo, watercolor, …")] = "photo",
     scene: Annotated[str | None, typer.Option("--scene", help="meadow, beach, …")] = None,
-    accessory: Annotated[str | None, typer.Option("--accessory", help="hat, scarf, …")] = None,
+    accessory: Annotated[str | None, typer.Option("--accessory", help="red hat, blue scarf, …")] = None,
     size: Annotated[int, typer.Option("--size", help="Side in pixels, a multiple of 32.")] = 128,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path("drawings"),
 ) -> None:
@@ -66,7 +66,7 @@ def train(
     start: Annotated[Path | None, typer.Option("--start", help="A world to go on from, instead of from nothing.")] = None,
     device: options.Device = "cpu",
 ) -> None:
-    """Train the whole world from nothing; run again to resume."""
+    """Train all of a world but its DisTok; run again to resume."""
     from distok import menagerie
     from distok.cli import output
 
@@ -74,7 +74,9 @@ def train(
         menagerie.train_world(
             out, stages=stage or None, pictures=pictures, device=device, callback=callback, minutes=minutes, start=start
         )
-    output.show(f"trained: {output.bold(out)}")
+    output.show(
+        f"{'trained' if minutes is None else f'at most {minutes:g} minutes a stage, run again to go on'}: {output.bold(out)}"
+    )
 
 
 @app.command()

@@ -37,7 +37,7 @@ def export_concept(concept: Concept, path: str | Path, style: str = "diffusers",
     planned = targets(concept, path, style)
     for target in planned.values():
         if target.exists() and not overwrite:
-            raise DistokError(f"{target} exists already; write over it with --force (overwrite=True), or choose another --out")
+            raise DistokError(f"{target} exists already; write over it with --force, or choose another --out")
     for encoder, target in planned.items():
         word = trigger(concept, target, style)
         names = {encoder: word} if encoder else file_format(style).tensors

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distok.baselines import baseline_class
+from distok.baselines.base import PRESETS
 from distok.errors import DistokError
 from distok.evaluation.ablation import RECIPES
 from distok.evaluation.cases import STRIDE, Bench
@@ -122,6 +123,8 @@ class Job:
             )
         if self.methods is not None:
             object.__setattr__(self, "methods", tuple(dict.fromkeys(self.methods)))
+        if self.preset not in (None, *PRESETS):
+            raise DistokError(f"there is no preset {self.preset!r}; choose {' or '.join(PRESETS)}")
         for name in self.methods or ():
             baseline_class(name)
         for kind in self.scorers or ():

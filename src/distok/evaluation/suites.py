@@ -1,7 +1,7 @@
 """Suites by name: open what is to be measured, run, and write the report."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 
 from distok.checkpoints import check_device
@@ -126,6 +126,16 @@ _RUN: dict[str, Callable[[Bench, Job], Result]] = {
     "speed": _speed,
 }
 SUITES = ("world", *_RUN)
+TAKES = {  # which of a job's options mean something to a suite; all else is for every one, or said in docs/evaluation.md
+    "fidelity": ("cases", "methods", "preset"),
+    "methods": ("cases", "methods", "preset", "scorers"),
+    "cost": ("methods", "preset"),
+    "surprise": ("preset",),
+    "sensitivity": ("cases", "methods", "preset"),
+    "refinement": ("cases", "methods", "preset"),
+    "series": ("steps",),
+    "ablation": ("cases", "bank", "readings", "recipe", "steps"),
+}
 GROUPS = {
     "all": ("world", "fidelity", "exploration", "sweep", "reuse", "speed"),  # of one model, in minutes
     # The paper's tables and figures, every method included: hours on a laptop. "methods" holds all that "fidelity" does.
@@ -152,6 +162,7 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
         DistokError: an unknown suite, or something cannot be opened or written.
     """
     wanted = GROUPS.get(known(suite), (suite,))
+    _check_use(suite, wanted, job)
     check_device(job.setup.device)
     tables = {name: _world(job, command, alone=name == suite) for name in wanted if name == "world"}
     chosen = [name for name in wanted if name in _RUN]
@@ -173,6 +184,16 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
     if not (job.out / INDEX).is_file():  # somebody took it away, and every suite was there
         write_index(job.out)
     return tables
+
+
+def _check_use(suite: str, wanted: Sequence[str], job: Job) -> None:
+    """Refuse an option that would change nothing."""
+    taken = {option for name in wanted for option in TAKES.get(name, ())}
+    for option in dict.fromkeys(option for options in TAKES.values() for option in options):
+        if getattr(job, option) is not None and option not in taken:
+            users = ", ".join(name for name, options in TAKES.items() if option in options)
+            given = "scorer" if option == "scorers" else option
+            raise DistokError(f"{suite!r} has no use for --{given}, which is for {users}; leave it out")
 
 
 def _share(name: str, job: Job) -> Job:

@@ -60,8 +60,10 @@ class Endpoint:
         for name in ("timeout", "longest_wait"):
             if not 0 < getattr(self, name) < math.inf:
                 raise DistokError(f"{name} is {getattr(self, name)!r}, but seconds above 0 are expected; correct it")
-        if not 0 <= self.backoff < math.inf or not 0 <= self.temperature <= 2:
-            raise DistokError(f"backoff is {self.backoff}, temperature {self.temperature}; give at least 0, and from 0 to 2")
+        if not 0 <= self.backoff < math.inf:
+            raise DistokError(f"backoff is {self.backoff}, but seconds of at least 0 are expected; correct it")
+        if not 0 <= self.temperature <= 2:
+            raise DistokError(f"temperature is {self.temperature}, but a number from 0 to 2 is expected; correct it")
         if {"model", "messages", "stream"} & set(self.extra):
             raise DistokError("extra holds model, messages or stream, which are not for it to set; leave them out")
 

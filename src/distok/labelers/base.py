@@ -12,6 +12,8 @@ from torch import Tensor
 
 from distok.errors import DistokError
 
+BROKEN = "its weights are damaged, or its numbers too large for the type it computes in"
+
 if TYPE_CHECKING:
     from PIL import Image
     from torch import nn
@@ -49,11 +51,14 @@ class Labeler(ABC):
         """The same readings as validated distributions, one per picture.
 
         Raises:
-            DistokError: no names or no pictures.
+            DistokError: no names or no pictures, or readings that are no numbers.
         """
         from distok.distribution import Distribution
 
-        return [Distribution.from_vector(names, row) for row in self.probabilities(pictures, names).double().cpu().numpy()]
+        shares = self.probabilities(pictures, names).double().cpu()
+        if not shares.isfinite().all():
+            raise DistokError(f"the labeler's readings are no numbers; {BROKEN}")
+        return [Distribution.from_vector(names, row) for row in shares.numpy()]
 
     def tempered(self, factor: float) -> "Labeler":
         """A labeler that reads p^(1 / factor), normalised: flatter than this one for a factor above 1, sharper below.

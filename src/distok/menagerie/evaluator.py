@@ -152,7 +152,7 @@ class Evaluator(nn.Module):
         """Measure pictures: PIL images of any size, or one uint8 array [b, side, side, 3].
 
         Raises:
-            DistokError: there is no picture.
+            DistokError: there is no picture, or what is read are no numbers.
         """
         if len(pictures) == 0:
             raise DistokError("the evaluator got no picture; give at least one")
@@ -160,6 +160,8 @@ class Evaluator(nn.Module):
         for start in range(0, len(pictures), batch):
             parts.append(self.eval()(self.pixels(pictures[start : start + batch])))
         out = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        if not all(value.isfinite().all() for value in out.values()):
+            raise DistokError("the evaluator's readings are no numbers; its file is damaged, copy it again or train it anew")
         soft = {key: out[key].softmax(-1) for key in ("mix", "zones", "style", "scene", "accessory")}
         return Reading(creature=out["creature"].sigmoid(), features=out["features"], **soft)
 

@@ -153,7 +153,8 @@ class World:
     def tokenizer(self) -> CLIPTokenizer:
         """That of the world it goes on from, else one whose words are those of the captions."""
         if self.start:
-            return CLIPTokenizer.from_pretrained(self.start / "pipeline" / "tokenizer")
+            with without_bars():
+                return CLIPTokenizer.from_pretrained(self.start / "pipeline" / "tokenizer")
         return make_tokenizer(tuple(self.source(0).words))
 
     @_once
@@ -241,7 +242,8 @@ class World:
         if self.start is None:
             return model
         try:
-            loaded = type(model).from_pretrained(self.start / part)
+            with without_bars():
+                loaded = type(model).from_pretrained(self.start / part)
             model.load_state_dict(loaded.float().state_dict())
         except (OSError, RuntimeError, ValueError):
             raise DistokError(

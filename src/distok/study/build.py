@@ -81,9 +81,12 @@ class Study:
         """Write the page, and its key beside it.
 
         Raises:
-            DistokError: there is already the key of another study, whose votes would be lost; not with ``force``.
+            DistokError: there is already the key of another study, whose votes would be lost, or a page that no key is beside;
+                not with ``force``.
         """
         beside = key_path(path)
+        if path.exists() and not beside.exists() and not force:
+            raise DistokError(f"{path} is there and no study of this project; choose another --out, or add --force")
         if beside.exists() and not force and _id_of(beside) != self.id:
             raise DistokError(
                 f"{beside} is the key of another study, and its votes would be lost; choose another --out, or add --force"

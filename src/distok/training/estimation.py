@@ -20,7 +20,7 @@ from distok import files, seeds
 from distok.backends import Backend, fill
 from distok.backends.offload import resting
 from distok.errors import DistokError
-from distok.labelers.base import Labeler
+from distok.labelers.base import BROKEN, Labeler
 from distok.model import DisTok
 from distok.training import runtime
 from distok.training.settings import TrainSettings
@@ -116,6 +116,8 @@ def read_back(
             size=size,
         )
     readings = labeler.probabilities(pictures, names).float().cpu()
+    if not readings.isfinite().any():
+        raise DistokError(f"not one of the labeler's {len(readings)} readings is a number; {BROKEN}")
     readings[[not any(high for _, high in picture.getextrema()) for picture in pictures]] = torch.nan
     sums = torch.zeros(len(tokens), len(names)).index_add_(0, torch.tensor(owners), readings)
     return sums / torch.tensor([len(row) for row in picture_seeds])[:, None]

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from distok import seeds
+from distok import files, seeds
 from distok.backends import Backend, fill
 from distok.errors import DistokError
 from distok.labelers.base import Labeler
@@ -94,6 +94,7 @@ class Trainer:
         Raises:
             DistokError: ``out`` holds another run, a model without the checkpoints of its run, or nothing that can be read.
         """
+        files.check_folder(out)
         if not self.resume(out) and (out / MODEL_FILE).exists():
             raise DistokError(
                 f"{out} holds a {MODEL_FILE} and no checkpoint that says of which run, and a new one would write over it; choose "
