@@ -143,7 +143,7 @@ def test_a_group_names_what_cannot_be_measured_and_goes_on(world, tmp_path, monk
     assert "Could not be measured" in (tmp_path / "report.html").read_text()
     assert {row[0] for row in tables["refinement"][0].rows} == {"prompt weighting"}
     with pytest.raises(DistokError, match="this needs the independent evaluator"):
-        evaluation.run("exploration", job)
+        evaluation.run("exploration", evaluation.Job(tmp_path, blind, seeds=1))
     with pytest.raises(DistokError, match="dominant refines nothing; choose distok-refined or weighting-refined"):
         evaluation.run("refinement", job)
 
@@ -222,7 +222,8 @@ def test_a_method_whose_code_changed_is_drawn_again(world, tmp_path, monkeypatch
 
 def test_who_does_not_take_part_is_named_in_cost_and_sensitivity_too(world, tmp_path, short):
     for suite in ("cost", "sensitivity"):
-        job = evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant", "prior-interpolation"))
+        cases = 2 if suite == "sensitivity" else None
+        job = evaluation.Job(tmp_path, world, seeds=1, cases=cases, methods=("dominant", "prior-interpolation"))
         last = evaluation.run(suite, job)[suite][-1]
         assert last.title == "Could not take part"
         assert all(row[0].startswith("prior interpolation") for row in last.rows)
