@@ -263,7 +263,7 @@ def test_a_content_filter_is_about_one_picture():
         ({"model": " "}, "model is empty"),
         ({"attempts": 0}, "attempts is 0, but a whole number of at least 1"),
         ({"timeout": 0.0}, "timeout is 0.0, but seconds above 0"),
-        ({"temperature": 3.0}, "temperature 3.0"),
+        ({"temperature": 3.0}, "temperature is 3.0, but a number from 0 to 2"),
         ({"extra": {"model": "x"}}, "extra holds model"),
     ],
 )
