@@ -217,7 +217,7 @@ def test_as_published_is_the_paper_s_recipe_but_for_the_budget_and_the_encoder()
     assert all(getattr(published(ours), name) == getattr(ours, name) for name in apart)
 
 
-def test_the_budget_of_an_ablation(bench, labeler, tmp_path, monkeypatch):
+def test_the_budget_of_an_ablation(bench, labeler, bank, tmp_path, monkeypatch):
     trained = {}
 
     def kept(settings, backend, labeler, names, folder, *rest):
@@ -237,6 +237,8 @@ def test_the_budget_of_an_ablation(bench, labeler, tmp_path, monkeypatch):
     assert (few.foresight_blocks, few.foresight_batch, few.delta) == (cpu.foresight_blocks, cpu.foresight_batch, gpu.delta)
     many = ours(gpu, readings=READINGS + 600)
     assert (many.foresight_blocks, many.estimate_count) == (gpu.foresight_blocks, 25)
+    shared = ours(gpu, bank=bank)
+    assert (shared.foresight_blocks, shared.estimate_count, shared.bank_count) == (cpu.foresight_blocks, 0, 1)
     rare = ours(gpu, readings=100)
     assert (rare.estimate_every, rare.estimate_count, rare.estimations) == (60, 1, 100)
     banked = ours(replace(cpu, estimate_count=0, bank_count=9))

@@ -135,11 +135,11 @@ def _within(base: "TrainSettings", steps: int | None, bank: "Bank | None", readi
     own, steps = base.estimate_count * base.estimations or READINGS, steps or base.steps
     base = replace(base, steps=steps, foresight_after=base.foresight_after * steps // base.steps)
     base = replace(base, render_threads=1)  # a number that every machine has
-    if bank is not None:
-        return replace(base, bank_count=evenly(len(bank), base), estimate_count=0)
-    count = readings or min(own, READINGS)
+    count = len(bank) if bank is not None else readings or min(own, READINGS)
     if own > READINGS >= count:
         base = replace(base, **{name: getattr(preset("menagerie"), name) for name in FORESIGHT})
+    if bank is not None:
+        return replace(base, bank_count=evenly(count, base), estimate_count=0)
     base = replace(base, estimate_every=max(base.estimate_every, math.ceil(steps / count)))
     return replace(base, bank_count=0, estimate_count=evenly(count, base))
 
