@@ -74,9 +74,8 @@ def train(
         menagerie.train_world(
             out, stages=stage or None, pictures=pictures, device=device, callback=callback, minutes=minutes, start=start
         )
-    output.show(
-        f"{'trained' if minutes is None else f'at most {minutes:g} minutes a stage, run again to go on'}: {output.bold(out)}"
-    )
+    said = "trained" if minutes is None else f"at most {minutes:g} minutes a stage, run again to go on"
+    output.show(f"{said}: {output.bold(out)}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What each loss is worth: our recipe and the published one, each without one loss at a time, on several training seeds.
+"""What losses are worth: our recipe and the published one, with and without what is read and L_reg, on several training seeds.
 
 As in the paper, every model renders and reads tokens of its own while it trains; with a bank all share its readings instead,
 which costs minutes and not hours, but teaches each what another model's tokens show.
