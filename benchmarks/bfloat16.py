@@ -11,7 +11,7 @@ import time
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 
-from distok.menagerie.stage import native_bf16
+from distok.checkpoints import native_bf16
 from distok.menagerie.stage_denoiser import make_unet
 from distok.menagerie.stage_vae import LATENT_CHANNELS
 

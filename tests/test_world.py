@@ -12,10 +12,11 @@ from torch import nn
 
 pytest.importorskip("skia", exc_type=ImportError)
 
+from distok.checkpoints import native_bf16
 from distok.errors import DistokError
 from distok.files import read_tensors
 from distok.menagerie.evaluator import Evaluator, EvaluatorSettings
-from distok.menagerie.stage import Runner, Schedule, native_bf16
+from distok.menagerie.stage import Runner, Schedule
 from distok.menagerie.stage_evaluator import EvaluatorStage, augment, spoil, unseen
 from distok.menagerie.world import STAGES, Recipe, World, train_world
 from distok.seeds import generator, rng

@@ -109,6 +109,22 @@ def check_device(device: str) -> None:
         ) from None
 
 
+def native_bf16(device: Any) -> bool:
+    """Whether a device multiplies matrices in bfloat16 itself: a GPU, or a CPU with AVX-512 BF16 or AMX.
+
+    Any other CPU emulates it, many times slower than single precision (docs/log.md).
+
+    Args:
+        device: a torch.device or its name.
+    """
+    import torch
+
+    if torch.device(device).type != "cpu":
+        return True
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check is not None)  # older releases of torch cannot say
+
+
 def as_dtype(name: str) -> Any:
     """The torch type of a name; None for "auto", which leaves it to what is opened: float32.
 

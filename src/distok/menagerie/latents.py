@@ -9,10 +9,11 @@ from diffusers import AutoencoderTiny
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTokenizer
 
+from distok.checkpoints import native_bf16
 from distok.errors import DistokError
 from distok.files import write_bytes
 from distok.menagerie.corpus import Drawn, Source
-from distok.menagerie.stage import native_bf16, plainly
+from distok.menagerie.stage import plainly
 
 
 class _Chunks(Dataset):

@@ -16,21 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from distok.checkpoints import native_bf16
 from distok.errors import DistokError
 from distok.files import read_tensors, write_tensors
 
 Batch = dict[str, Tensor]
-
-
-def native_bf16(device: str | torch.device) -> bool:
-    """Whether a device multiplies matrices in bfloat16 itself: a GPU, or a CPU with AVX-512 BF16 or AMX.
-
-    Any other CPU emulates it, many times slower than single precision (docs/log.md).
-    """
-    if torch.device(device).type != "cpu":
-        return True
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(check() for check in checks if check is not None)  # older releases of torch cannot say
 
 
 class Stage(Protocol):

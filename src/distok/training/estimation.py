@@ -98,7 +98,7 @@ def read_back(
     while pictures are rendered, and rendering has left the device before it comes back to read. Then the device holds the
     text encoders and the larger of the two, not their sum.
 
-    On a GPU rendering is quick and a little coarse, see :func:`distok.training.runtime.quick`.
+    On a GPU or CPU that multiplies in bfloat16 rendering is quick and a little coarse, see :func:`distok.training.runtime.quick`.
 
     A picture that is black, as safety checkers leave them, has no reading: its token's is no number, and nothing learns from it.
     """
