@@ -77,6 +77,18 @@ def test_exploring_more_keeps_the_first_ones(creator):
     assert creator.explore(1, "normal", seed=3)[0].hash != few[0].hash
 
 
+def test_a_surprise_of_a_random_mix_is_the_token_of_that_mix(creator):
+    few, many = creator.explore(2, "mixture", seed=3), creator.explore(4, "mixture", seed=3)
+    assert [concept.hash for concept in many[:2]] == [concept.hash for concept in few]
+    assert [concept.name for concept in few] == ["mixture-3-000", "mixture-3-001"]
+    for concept in many:
+        assert concept.hash == creator.concept(concept.distribution).hash
+        assert concept.provenance["prior"] == "mixture"
+    assert creator.create(few[0], n=1, steps=1).kl > 0
+    with pytest.raises(DistokError, match="unknown prior 'uniform'; choose normal, laplace, cauchy or mixture"):
+        creator.explore(1, "uniform")
+
+
 def test_each_explored_concept_is_drawn_as_if_alone(creator):
     concepts = creator.explore(3)
     together = pixels(creator.render_each(concepts, seed=4))

@@ -86,7 +86,7 @@ def test_mixes(refuse, mix, message):
         (["create", "--from-picture", "nothing.png"], "nothing.png does not exist or is not a file"),
         (["explore", "-n", -3], "cannot make -3 pictures"),
         (["explore", "-n", 5000], "cannot make 5000 pictures in one go; ask for 1 to 1000"),
-        (["explore", "--prior", "uniform"], "unknown prior 'uniform'; choose normal, laplace or cauchy"),
+        (["explore", "--prior", "uniform"], "unknown prior 'uniform'; choose normal, laplace, cauchy or mixture"),
         (["explore", "--prompt", "no place"], "has no {}"),
         (["read", "nothing.png"], "nothing.png does not exist or is not a file; give the path of a picture"),
         (["export", "nothing.safetensors"], "nothing.safetensors does not exist or is not a file"),

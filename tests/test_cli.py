@@ -193,6 +193,13 @@ def test_explore_shows_what_was_found(distok_command, parts):
     assert status == 0
     assert "normal-0-000" in out
     assert "2 creatures on sheet.png" in out
+    assert "asked" not in out
+    status, out, _ = distok_command("explore", "-n", 2, "--prior", "mixture", *parts)
+    assert (status, "asked" in out) == (0, True)
+    _, out, _ = distok_command("explore", "-n", 2, "--prior", "mixture", "--json", *parts)
+    record = json.loads(out)
+    concepts = [distok.Concept.load(path) for path in record["concepts"]]
+    assert [concept.distribution.as_dict() for concept in concepts] == record["asked"]
 
 
 def test_read_gives_a_mix_to_paste(distok_command, parts):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distok.distribution import MAX_CLASSES, Distribution, compare, dirichlet, js, kl, mean, sample_prior, spearman
+from distok.distribution import MAX_CLASSES, Distribution, compare, dirichlet, js, kl, mean, random_mix, sample_prior, spearman
 from distok.distribution.priors import CAUCHY_CLIP, CAUCHY_SCALE
 from distok.errors import DistokError
 from distok.seeds import rng
@@ -242,6 +242,17 @@ def test_unknown_prior():
         sample_prior("uniform", 1, 1, 0)
     with pytest.raises(DistokError, match="cannot draw 0 latents of dimension 3"):
         sample_prior("normal", 0, 3, 0)
+
+
+def test_a_random_mix_depends_on_its_number_and_has_two_to_four_parents_in_sight():
+    names = [f"class {i}" for i in range(60)]
+    mixes = [random_mix(names, 5, row) for row in range(300)]
+    assert mixes[7] == random_mix(names, 5, 7)
+    assert mixes[7] != random_mix(names, 6, 7)
+    assert {len(mix.names) for mix in mixes} == {2, 3, 4}
+    assert len({mix.names for mix in mixes}) > 290
+    assert np.mean([min(mix.weights) > 0.05 for mix in mixes]) > 0.9
+    assert set(random_mix(("cat", "dog"), 0, 0).names) == {"cat", "dog"}
 
 
 def test_dirichlet_draws_valid_mixes_of_the_size_asked_for():

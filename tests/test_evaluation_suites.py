@@ -73,7 +73,7 @@ def test_exploration_judges_each_prior_beside_single_species(bench, tmp_path):
     result = exploration(bench, count=6)
     result.save(tmp_path)
     stored = json.loads((tmp_path / "exploration.json").read_text())
-    assert set(stored) == {"normal", "laplace", "cauchy", "single species", "tables"}
+    assert set(stored) == {"normal", "laplace", "cauchy", "mixture", "single species", "tables"}
     for row in (stored[name] for name in stored if name != "tables"):
         assert 1 <= row["vendi"]["mean"] <= 6
         assert row["vendi"]["low"] < row["vendi"]["mean"] < row["vendi"]["high"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distok.asking import PROMPT, Mix, Progress, as_distribution, check_count, check_prompt, seeds_from, slug, within
 from distok.checkpoints import as_dtype, check_device, known_names, locate
-from distok.distribution import Distribution, js, kl, mean, sample_prior
+from distok.distribution import MIXTURE, Distribution, check_surprise, js, kl, mean, random_mix, sample_prior
 from distok.errors import DistokError
 from distok.selection import PREVIEWS, ROUNDS, preview_steps, refine
 
@@ -122,7 +122,7 @@ class Creator:
         return replace(better, name=asked.name, distribution=asked.distribution, provenance=better.provenance | told)
 
     def explore(self, n: int, prior: str = "normal", seed: int = 0) -> "list[Concept]":
-        """Make ``n`` concepts from random latents; concept i depends on ``(prior, seed, i)`` alone.
+        """Make ``n`` concepts from random latents, or with the prior "mixture" of random mixes; each depends on its number alone.
 
         Raises:
             DistokError: an unknown prior, or n not in 1 … 1000.
@@ -130,13 +130,17 @@ class Creator:
         import torch
 
         check_count(n)
-        drawn = torch.from_numpy(sample_prior(prior, n, self.model.settings.latent_dim, seed))
-        concepts = []
-        for index, row in enumerate(drawn):
+        check_surprise(prior)
+        if prior == MIXTURE:
+            made = [self.concept(random_mix(self.names, seed, i)) for i in range(n)]
+        else:
+            drawn = torch.from_numpy(sample_prior(prior, n, self.model.settings.latent_dim, seed))
             # One by one: the last bits of a matrix product depend on its size.
-            z = self.model.sample_latents(row[None])[0].tolist()
-            concepts.append(self._decode(f"{prior}-{seed}-{index:03d}", z, None, prior=prior, seed=str(seed), index=str(index)))
-        return concepts
+            made = [self._decode(prior, self.model.sample_latents(row[None])[0].tolist(), None) for row in drawn]
+        told = [{"prior": prior, "seed": str(seed), "index": str(i)} for i in range(n)]
+        return [
+            replace(each, name=f"{prior}-{seed}-{i:03d}", provenance=each.provenance | told[i]) for i, each in enumerate(made)
+        ]
 
     def render(
         self,

@@ -142,6 +142,7 @@ def save_exploration(
                         )
                     ),
                     "concept": str(concept.save(folder / f"{concept.name}.safetensors")),
+                    "asked": concept.distribution and concept.distribution.as_dict(),
                     "measured": reading and reading.as_dict(),
                     "z": concept.z and list(concept.z),
                 }
@@ -156,6 +157,7 @@ def save_exploration(
         "seed": seed,
         "pictures": [row["picture"] for row in rows],
         "concepts": [row["concept"] for row in rows],
+        "asked": [row["asked"] for row in rows],
         "measured": [row["measured"] for row in rows],
         "lines": str(lines),
         "sheet": str(sheet),

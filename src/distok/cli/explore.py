@@ -1,4 +1,4 @@
-"""``distok explore``: concepts from random latents."""
+"""``distok explore``: concepts from random latents or random mixes."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +10,9 @@ from distok.cli import options
 
 def explore(
     n: Annotated[int, typer.Option("-n", help="How many concepts; one picture each.")] = 36,
-    prior: Annotated[str, typer.Option("--prior", help="The law of the latents: normal, laplace or cauchy.")] = "normal",
+    prior: Annotated[
+        str, typer.Option("--prior", help="Random latents, by their law: normal, laplace or cauchy. Or mixture: random mixes.")
+    ] = "normal",
     seed: Annotated[int, typer.Option("--seed", help="Another seed, other creatures.")] = 0,
     prompt: options.Prompt = None,
     out: options.OutFolder = None,
@@ -27,16 +29,16 @@ def explore(
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Ask for a surprise: creatures from random latents, each saved as a concept, and what each one measures as."""
+    """Ask for a surprise: creatures from random latents or mixes, each saved as a concept, and what each one measures as."""
     from distok.asking import PROMPT, check_count, check_prompt
     from distok.cli import output
-    from distok.distribution import sample_prior
+    from distok.distribution import check_surprise
     from distok.gallery import claimed, save_exploration, suffix
 
     prompt = PROMPT if prompt is None else prompt
     check_prompt(prompt)
     check_count(n)
-    sample_prior(prior, 1, 1, seed)  # refuses an unknown prior before anything is loaded
+    check_surprise(prior)  # before anything is loaded
     settings: dict[str, Any] = {
         "steps": steps,
         "guidance_scale": guidance_scale,
@@ -74,18 +76,24 @@ def _show(record: dict[str, Any], folder: Path, opened: list[str]) -> None:
     from rich.text import Text
 
     from distok.cli import output
-    from distok.distribution import Distribution
 
-    if record["measured"][0]:
+    columns = {"asked": record["asked"], "measured as": record["measured"]}
+    columns = {head: column for head, column in columns.items() if column[0]}
+    if columns:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("concept", "measured as"):
-            table.add_column(column)
-        for path, measured in list(zip(record["concepts"], record["measured"], strict=True))[:12]:
-            top = [pair for pair in Distribution.from_mapping(measured).top(3) if pair[1] >= 0.05]
-            table.add_row(Path(path).stem, Text(", ".join(f"{name} {weight:.0%}" for name, weight in top)))
+        for head in ("concept", *columns):
+            table.add_column(head)
+        for path, *mixes in list(zip(record["concepts"], *columns.values(), strict=True))[:12]:
+            table.add_row(Path(path).stem, *(Text(_heaviest(mix)) for mix in mixes))
         output.show("", table, *(["…"] if record["n"] > 12 else []), "")
     keep = output.command("create", "--concept", record["concepts"][0], "--prompt", "a watercolor of a {}", *opened)
     output.show(
         f"{record['n']} creatures on sheet.png, a picture and a concept file of each, concepts.jsonl, in {output.bold(folder)}",
         f"[dim]keep one: {keep}[/dim]",
     )
+
+
+def _heaviest(mix: dict[str, float]) -> str:
+    from distok.distribution import Distribution
+
+    return ", ".join(f"{name} {weight:.0%}" for name, weight in Distribution.from_mapping(mix).top(4) if weight >= 0.05)

@@ -23,6 +23,11 @@ _DRAWS: dict[str, Callable[[np.random.Generator, int], Float[np.ndarray, " w"]]]
     "cauchy": lambda random, dim: np.clip(CAUCHY_SCALE * random.standard_cauchy(dim), -CAUCHY_CLIP, CAUCHY_CLIP),
 }
 PRIORS = tuple(_DRAWS)
+MIXTURE = "mixture"  # not a law of latents: a random mix, encoded
+SURPRISES = (*PRIORS, MIXTURE)
+# Of a random mix: as many classes as training mixes, and weights that seldom leave one of them out of sight.
+PARENTS = (2, 3, 4)
+CONCENTRATION = 4.0
 
 
 def sample_prior(kind: str, n: int, dim: int, seed: int) -> Float[np.ndarray, "n w"]:
@@ -42,6 +47,19 @@ def sample_prior(kind: str, n: int, dim: int, seed: int) -> Float[np.ndarray, "n
     if n < 1 or dim < 1:
         raise DistokError(f"cannot draw {n} latents of dimension {dim}; both must be at least 1")
     return np.stack([_DRAWS[kind](rng(seed, "prior", kind, row), dim) for row in range(n)]).astype(np.float32)
+
+
+def check_surprise(kind: str) -> None:
+    """Refuse what is none of ``SURPRISES``."""
+    if kind not in SURPRISES:
+        raise DistokError(f"unknown prior '{kind}'; choose {', '.join(PRIORS)} or {MIXTURE}")
+
+
+def random_mix(names: Sequence[str], seed: int, row: int) -> Distribution:
+    """Draw a mix of 2, 3 or 4 of the names (fewer where there are not as many), which depends on ``(names, seed, row)`` alone."""
+    random = rng(seed, "prior", MIXTURE, row)
+    classes = min(int(random.choice(PARENTS)), len(names))
+    return dirichlet(names, random, classes, CONCENTRATION)
 
 
 def dirichlet(

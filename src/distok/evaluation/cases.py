@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distok import seeds
 from distok.backends.prompts import PROMPT
-from distok.distribution import Distribution, sample_prior
+from distok.distribution import MIXTURE, Distribution, random_mix, sample_prior
 from distok.errors import DistokError
 from distok.evaluation.pictures import Darkroom, Shot
 from distok.evaluation.readings import Rulers
@@ -146,11 +146,13 @@ class Bench:
     def random_tokens(
         self, prior: str, count: int, seed: int = 0, model: "DisTok | None" = None, raw: bool = False
     ) -> Float[Tensor, "n d"]:
-        """Creative tokens of random latents, row i of ``(prior, seed, i)`` alone.
+        """Creative tokens of random latents, or of random mixes with the prior "mixture"; row i of ``(prior, seed, i)`` alone.
 
-        They go through the measured law of the latents; ``raw`` takes them as they are drawn, as the paper does.
+        Latents go through their measured law; ``raw`` takes them as they are drawn, as the paper does.
         """
         model = model or self.model
+        if prior == MIXTURE:
+            return torch.stack([self.token(random_mix(self.names, seed, i), model) for i in range(count)])
         drawn = torch.from_numpy(sample_prior(prior, count, model.settings.latent_dim, seed))
         return torch.cat([model.decode(row[None] if raw else model.sample_latents(row[None])) for row in drawn])
 

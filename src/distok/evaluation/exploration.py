@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from distok import seeds as randomness
 from distok.backends.prompts import PROMPT, named
-from distok.distribution import PRIORS
+from distok.distribution import MIXTURE, SURPRISES
 from distok.evaluation.cases import Bench
 from distok.evaluation.pictures import Shot
 from distok.evaluation.readings import Looks
@@ -21,12 +21,12 @@ SINGLES = "single species"
 
 
 def exploration(bench: Bench, count: int = 120, seed: int = 0) -> Result:
-    """``count`` pictures of random latents under each prior, beside as many of random single species, all with the same seeds."""
+    """``count`` pictures of random latents under each prior, of random mixes and of random single species, of the same seeds."""
     bench.rulers.need_evaluator()
     random = randomness.rng(seed, "exploration", "species")
     numbers = [seed + i for i in range(count)]
     pictures = {}
-    for prior in PRIORS:
+    for prior in SURPRISES:
         tokens = bench.random_tokens(prior, count, seed)
         shots = [Shot(PROMPT, number, token) for number, token in zip(numbers, tokens, strict=True)]
         pictures[prior] = bench.darkroom.develop(f"exploration: {prior}", shots)
@@ -34,7 +34,8 @@ def exploration(bench: Bench, count: int = 120, seed: int = 0) -> Result:
     shots = [Shot(named(name), number) for name, number in zip(names, numbers, strict=True)]
     pictures[SINGLES] = bench.darkroom.develop(f"exploration: {SINGLES}", shots)
     figures = {name: judge(bench, each) for name, each in pictures.items()}
-    note = f"{count} pictures each, by the evaluator; 95 % intervals over pictures. Vendi and distance on its features."
+    note = f"{count} pictures each, by the evaluator; 95 % intervals over pictures. Vendi and distance on its features. "
+    note += f"{MIXTURE.capitalize()}: not random latents but those of random mixes of two to four classes, encoded."
     table = exploration_table("Random exploration", figures, "latents", note)
     page = grid({name: each[:10] for name, each in pictures.items()}, [f"seed {number}" for number in numbers[:10]])
     return Result("exploration", figures, (table,), (), {"exploration.png": page})
