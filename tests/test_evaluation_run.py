@@ -265,6 +265,8 @@ def test_a_bank_that_is_not_there_is_said_before_anything_is_opened(tmp_path):
         evaluation.Job(tmp_path, bank=tmp_path / "gone", readings=3)
     with pytest.raises(DistokError, match="there is no recipe 'theirs'; choose ours or published, or leave it out for both"):
         evaluation.Job(tmp_path, recipe="theirs")
+    with pytest.raises(DistokError, match="an ablation cannot leave out 'mix'; choose read or reg, or neither for both"):
+        evaluation.Job(tmp_path, without="mix")
     with pytest.raises(DistokError, match="readings is 0; take at least 1 of each model's own tokens"):
         evaluation.Job(tmp_path, readings=0)
 

@@ -194,6 +194,9 @@ def test_without_a_bank_each_variant_reads_its_own_tokens(bench, labeler, tmp_pa
     assert set(run_ablation(bench.backend, labeler, NAMES, tmp_path, (0,), None, settings, recipe="published")) == {
         "as published"
     }
+    only = {"labeler": labeler, "names": NAMES, "seeds": (0,), "settings": settings, "recipe": "ours"}
+    assert set(run_ablation(bench.backend, out=tmp_path, without="reg", **only)) == {"ours", "ours, without L_reg"}
+    assert set(run_ablation(bench.backend, out=tmp_path, without="read", **only)) == {"ours"}, "the other one is not among these"
     record = json.loads(DisTok.load(models["ours"][0]).provenance["settings"])
     assert (record["steps"], record["estimate_every"], record["estimate_count"]) == (6, 5, 2), "3 readings in two rounds"
     monkeypatch.setattr("distok.evaluation.ablation.READINGS", 4)  # of a recipe for a GPU, a CPU's share is taken

@@ -39,6 +39,10 @@ def evaluate(
     ] = None,
     readings: Annotated[int | None, typer.Option("--readings", help="ablation: how many each model takes of its own.")] = None,
     recipe: Annotated[str | None, typer.Option("--recipe", help="ablation: ours or published; both by default.")] = None,
+    without: Annotated[
+        str | None,
+        typer.Option("--without", help="ablation: leave out read (L_cst, L_fsg) or reg (L_reg); each in turn by default."),
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="ablation, series: training steps.")] = None,
     guidance_scale: Annotated[
         float | None, typer.Option("--guidance-scale", help="Of methods without one of their own; else the checkpoint's.")
@@ -64,7 +68,7 @@ def evaluate(
     scorers = None if not scorer else {kind: path or None for kind, _, path in (each.partition("=") for each in scorer)}
     setup = evaluation.Setup(backend, model, labeler, evaluator, device, dtype, offload, guidance_scale)
     with output.stages() as callback:
-        job = evaluation.Job(out, setup, seeds, cases, bank, readings, recipe, steps, named, preset, scorers, callback)
+        job = evaluation.Job(out, setup, seeds, cases, bank, readings, recipe, without, steps, named, preset, scorers, callback)
         tables = evaluation.run(suite, job, shlex.join(["distok", *sys.argv[1:]]))
     output.show_tables(table for suite_tables in tables.values() for table in suite_tables)
     output.show(f"report: {output.bold(out / 'report.html')}")

@@ -46,22 +46,24 @@ FORESIGHT = ("foresight_memory", "foresight_batch", "foresight_blocks", "foresig
 
 @dataclass(frozen=True)
 class Variant:
-    """Changes of the settings, the variant that it is compared with, and of which recipe both are."""
+    """Changes of the settings, the variant that it is compared with, of which recipe both are, and what is left out."""
 
     changes: Mapping[str, Any]
     reference: str
     recipe: str
+    without: str | None = None
 
 
 VARIANTS = {
     "ours": Variant({}, "ours", "ours"),
-    "ours, without L_fsg and L_cst": Variant(NO_CONSISTENCY, "ours", "ours"),  # nothing that is read teaches the weights
-    "ours, without L_reg": Variant(NO_REG, "ours", "ours"),
+    "ours, without L_fsg and L_cst": Variant(NO_CONSISTENCY, "ours", "ours", "read"),  # nothing that is read teaches the weights
+    "ours, without L_reg": Variant(NO_REG, "ours", "ours", "reg"),
     "as published": Variant({}, "as published", "published"),
-    "as published, without L_cst": Variant(NO_CST, "as published", "published"),
-    "as published, without L_reg": Variant(NO_REG, "as published", "published"),
+    "as published, without L_cst": Variant(NO_CST, "as published", "published", "read"),
+    "as published, without L_reg": Variant(NO_REG, "as published", "published", "reg"),
 }
 RECIPES = ("ours", "published")
+LOSSES = ("read", "reg")  # those that learn from what is read, and L_reg
 TRAINING_SEEDS = (0, 1, 2, 3, 4)
 METRICS = ("kl", "js", "top1")
 APART = {
@@ -85,6 +87,7 @@ def run_ablation(
     bank: "Bank | None" = None,
     readings: int | None = None,
     recipe: str | None = None,
+    without: str | None = None,
     callback: Report | None = None,
 ) -> dict[str, dict[int, Path]]:
     """Train every variant on every seed under ``out``; resumes what is there.
@@ -100,6 +103,7 @@ def run_ablation(
             :data:`READINGS` where that is more or a bank's. Where the settings say more than these and no more are taken,
             foresight is that of the preset "menagerie".
         recipe: one of :data:`RECIPES`; both if None.
+        without: what is left out, one of :data:`LOSSES`; one after the other if None.
 
     Returns:
         The ``distok.safetensors`` of each variant and training seed.
@@ -116,7 +120,8 @@ def run_ablation(
     variants: dict[str, TrainSettings] = {}
     for name, how in VARIANTS.items():
         changed = replace(of[how.recipe], **how.changes)
-        if recipe in (None, how.recipe) and changed not in variants.values():
+        asked = recipe in (None, how.recipe) and (how.without is None or without in (None, how.without))
+        if asked and changed not in variants.values():
             variants[name] = changed
     models: dict[str, dict[int, Path]] = {variant: {} for variant in variants}
     for seed in seeds:

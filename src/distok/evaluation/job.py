@@ -8,7 +8,7 @@ from typing import Any
 from distok.baselines import baseline_class
 from distok.baselines.base import PRESETS
 from distok.errors import DistokError
-from distok.evaluation.ablation import RECIPES
+from distok.evaluation.ablation import LOSSES, RECIPES
 from distok.evaluation.cases import STRIDE, Bench
 from distok.evaluation.pictures import Darkroom, Report
 from distok.scorers import known_kind
@@ -79,6 +79,7 @@ class Job:
         cases: how many of the evaluation cases, spread evenly, at least 2; None for all.
         bank: for the ablation, readings for all its models; without it each renders and reads its own.
         recipe: for the ablation, "ours" or "published"; both if None.
+        without: for the ablation, what is left out: "read", the losses that learn from what is read, or "reg"; each if None.
         readings: for the ablation, how many each of its models takes of its own; the settings' number, at most 14 400, if None.
         steps: for the ablation and the series, training steps in place of their own.
         methods: of the baselines, by name; all where a suite compares all.
@@ -97,6 +98,7 @@ class Job:
     bank: Path | None = None
     readings: int | None = None
     recipe: str | None = None
+    without: str | None = None
     steps: int | None = None
     methods: tuple[str, ...] | None = None
     preset: str | None = None
@@ -115,6 +117,8 @@ class Job:
             raise DistokError(f"readings is {self.readings}; take at least 1 of each model's own tokens")
         if self.recipe not in (None, *RECIPES):
             raise DistokError(f"there is no recipe {self.recipe!r}; choose {' or '.join(RECIPES)}, or leave it out for both")
+        if self.without not in (None, *LOSSES):
+            raise DistokError(f"an ablation cannot leave out {self.without!r}; choose {' or '.join(LOSSES)}, or neither for both")
         if self.readings is not None and self.bank is not None:
             raise DistokError("the models of an ablation read a bank or tokens of their own; give --bank or --readings, not both")
         if self.bank is not None and not self.bank.is_file():
@@ -137,7 +141,7 @@ class Job:
 
     def asked(self) -> dict[str, Any]:
         """Every argument that decides the figures."""
-        own = ("seeds", "cases", "bank", "readings", "recipe", "steps", "methods", "scorers")
+        own = ("seeds", "cases", "bank", "readings", "recipe", "without", "steps", "methods", "scorers")
         return asdict(self.setup) | {name: getattr(self, name) for name in own} | {"preset": self.baselines}
 
     def given(self, **names: str) -> dict[str, Any]:

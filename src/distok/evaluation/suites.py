@@ -87,7 +87,8 @@ def _ablation(bench: Bench, job: Job) -> Result:
     models = run_ablation(
         bench.backend, bench.rulers.labeler, bench.names, job.out / "ablation",
         steps=job.steps, settings=settings_of(bench.model, bench.names),
-        bank=None if job.bank is None else Bank.load(job.bank), readings=job.readings, recipe=job.recipe, callback=job.callback,
+        bank=None if job.bank is None else Bank.load(job.bank), readings=job.readings, recipe=job.recipe, without=job.without,
+        callback=job.callback,
     )  # fmt: skip
     return ablation(bench, models, job.seeds, job.cases, samples=10 * job.seeds)
 
@@ -134,7 +135,7 @@ TAKES = {  # which of a job's options mean something to a suite; all else is for
     "sensitivity": ("cases", "methods", "preset"),
     "refinement": ("cases", "methods", "preset"),
     "series": ("steps",),
-    "ablation": ("cases", "bank", "readings", "recipe", "steps"),
+    "ablation": ("cases", "bank", "readings", "recipe", "without", "steps"),
 }
 GROUPS = {
     "all": ("world", "fidelity", "exploration", "sweep", "reuse", "speed"),  # of one model, in minutes
