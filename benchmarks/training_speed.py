@@ -108,7 +108,7 @@ def _batched(trainer: Trainer) -> None:
 
 def _naive(trainer: Trainer) -> None:
     trainer.optimizer.zero_grad(set_to_none=True)
-    accumulate(trainer, draw(trainer.step, trainer.settings, trainer.allowed, trainer.pool.known, trainer.pool.admitted))
+    accumulate(trainer, draw(trainer.step, trainer.settings, trainer.allowed, trainer.pool.distributions))
     torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.settings.grad_clip)
     trainer.optimizer.step()
     trainer.step += 1

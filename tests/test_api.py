@@ -128,6 +128,8 @@ def test_a_recipe_of_another_model_is_refused(creator):
     assert creator.concept_of(older).hash == recipe.concept_hash, "an older version wrote none"
     with pytest.raises(DistokError, match="holds no latent; give the concept file instead"):
         creator.concept_of(distok.Recipe(**(recipe.as_dict() | {"z": None})))
+    with pytest.raises(DistokError, match=r"latent has 1 numbers, and the model's \d+; give the concept file"):
+        creator.concept_of(distok.Recipe(**(recipe.as_dict() | {"z": [0.5]})))
 
 
 def test_another_denoiser_is_another_pipeline_though_tokens_fit_it(creator):

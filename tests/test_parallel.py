@@ -69,7 +69,7 @@ def test_two_processes_give_the_losses_of_one(pipeline_folder, labeler_folder, t
     assert (one["size"], first["size"], second["size"]) == (1, 2, 2)
     assert one["losses"][-1]["pool"] > len(NAMES), "nothing was estimated"
     for alone, *both in zip(one["losses"], first["losses"], second["losses"], strict=True):
-        for key in ("fusion", "consistency", "latent", "foreseen", "pool"):
+        for key in ("total", "fusion", "consistency", "latent", "foreseen", "pool"):
             assert [each[key] for each in both] == pytest.approx([alone[key]] * 2, abs=1e-5), key
     from safetensors.torch import load_file
 

@@ -85,11 +85,19 @@ def test_losses_are_told_in_a_table_that_a_kill_neither_tears_nor_doubles(backen
         file.write("6,1,1,1,1,1,1,1\n")  # as if it had been killed after the table was written and before the checkpoint was
     train(short(save_every=4), backend, labeler, NAMES, tmp_path / "run")
     assert (tmp_path / "run" / "losses.csv").read_bytes() == whole
-    (tmp_path / "run" / "losses.csv").write_text("no table\n1\n")
+    for spoilt in (b"no table\n1\n", whole.replace(b"\n", b",restarted here\n").replace(b",restarted here", b"", 1)):
+        (tmp_path / "run" / "losses.csv").write_bytes(spoilt)
+        for path in (tmp_path / "run").glob("*12.safetensors"):
+            path.unlink()
+        train(short(save_every=4), backend, labeler, NAMES, tmp_path / "run")
+        assert (tmp_path / "run" / "losses.csv").read_bytes() == b"\n".join(whole.splitlines()[i] for i in (0, 5, 6)) + b"\n"
+    by_hand = b"\n".join(line + cell for line, cell in zip(whole.splitlines(), (b",note", *[b",x"] * 6), strict=True))
+    (tmp_path / "run" / "losses.csv").write_bytes(by_hand)
     for path in (tmp_path / "run").glob("*12.safetensors"):
         path.unlink()
     train(short(save_every=4), backend, labeler, NAMES, tmp_path / "run")
-    assert (tmp_path / "run" / "losses.csv").read_bytes() == b"\n".join(whole.splitlines()[i] for i in (0, 5, 6)) + b"\n"
+    kept = list(csv.DictReader(io.StringIO((tmp_path / "run" / "losses.csv").read_text())))
+    assert [row["note"] for row in kept] == ["x", "x", "x", "x", "", ""], "a column of a person's own is kept"
 
 
 def test_a_folder_without_a_whole_checkpoint_is_refused(backend, labeler, tmp_path):

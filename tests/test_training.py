@@ -60,6 +60,9 @@ def trainer(backend, labeler, **changes):
         ({"estimate_steps": -5}, "estimate_steps is -5, but it must be a whole number of at least 1, or none"),
         ({"estimate_size": 0}, "estimate_size is 0, but it must be a whole number of at least 1, or none"),
         ({"foresight_dropout": 1}, "foresight_dropout is 1, but it must be from 0 to below 1"),
+        ({"ema_decay": 1}, "ema_decay is 1, but it must be from 0 to below 1"),
+        ({"estimate_from": "both"}, "estimate_count is 1, but it must be at least 2 for half and half"),
+        ({"name": 1}, "there is no training setting 'name'"),
         ({"foresight_blocks": -1}, "foresight_blocks is -1, but it must be a whole number, 0 for none"),
         ({"foreseen_count": 0}, "foreseen_count is 0, but it must be a whole number of at least 1"),
         ({"learning": 1}, "there is no training setting 'learning'; the settings are seed, steps"),
@@ -90,6 +93,12 @@ def test_settings_survive_json():
         TrainSettings.from_json("[1]")
 
 
+def concepts(admitted):
+    """The pool's distributions: six classes, then mixes of them, of which some show one class alone."""
+    drawn = np.random.default_rng(admitted).dirichlet(np.full(6, 0.3), admitted).astype(np.float32)
+    return torch.cat([torch.eye(6), torch.from_numpy(drawn).reshape(-1, 6)])
+
+
 @given(
     st.sets(st.lists(st.integers(0, 5), min_size=2, max_size=3, unique=True).map(tuple), max_size=10),
     st.integers(0, 9),
@@ -100,11 +109,13 @@ def test_what_is_held_out_is_never_mixed(held, seed):
     allowed = Allowed.among(NAMES, chosen.held_out)
     fused = set()
     for step in range(60):
-        tasks = draw(step, chosen, allowed, 6, step % 4)
+        pool = concepts(step % 4)
+        tasks = draw(step, chosen, allowed, pool)
         assert len(tasks) == 8
         assert (np.stack([tasks.left, tasks.right]) < 6 + step % 4).all()
         assert (tasks.left != tasks.right).all()
-        fused |= {frozenset((NAMES[i], NAMES[j])) for i, j in zip(tasks.left, tasks.right, strict=True) if max(i, j) < 6}
+        for i, j in zip(tasks.left, tasks.right, strict=True):
+            fused.add(frozenset(NAMES[k] for k in range(6) if max(pool[i, k], pool[j, k]) >= 0.1))
     assert not fused & {frozenset(each) for each in chosen.held_out}
     mixtures = random_mixtures(np.random.default_rng(seed), 200, 6, 3, allowed)
     drawn = {frozenset(NAMES[i] for i in np.flatnonzero(row)) for row in mixtures}
@@ -126,6 +137,25 @@ def test_a_reading_of_what_is_held_out_is_not_learned_from(backend, labeler, mon
         built = Trainer(short(estimate_count=3, tau=0.9, delta=0.0, held_out=held_out), backend, labeler, NAMES)
         assert built.estimate() == len(admitted)
         assert torch.allclose(built.pool.distributions[6:], torch.stack(admitted))
+
+
+def test_a_concept_that_shows_a_class_is_not_fused_to_a_held_out_pair():
+    """{pig 0.8, crumbs} with a cat is a pig and a cat, whatever the crumbs."""
+    pig, cat, dog = (NAMES.index(name) for name in ("pig", "cat", "dog"))
+    piggish = torch.full((1, 6), 0.04)
+    piggish[0, pig] = 0.8
+    pool, chosen = torch.cat([torch.eye(6), piggish]), short(novel_share=1.0, mixture_share=0.0, held_out=[("pig", "cat")])
+    allowed = Allowed.among(NAMES, chosen.held_out)
+    tasks = [draw(step, chosen, allowed, pool) for step in range(200)]
+    fused = {frozenset(pair) for each in tasks for pair in zip(each.left.tolist(), each.right.tolist(), strict=True)}
+    assert frozenset((6, dog)) in fused
+    assert frozenset((6, cat)) not in fused
+    both = torch.zeros(2, 6)
+    both[:, [pig, dog]] = 0.5
+    none = Allowed.among(NAMES, [("pig", "dog"), *(("pig", "dog", name) for name in NAMES if name not in ("pig", "dog"))])
+    tasks = draw(0, chosen, none, torch.cat([torch.eye(6), both]))
+    assert len(tasks.left) > 0
+    assert (np.stack([tasks.left, tasks.right]) < 6).all(), "where no concept may be fused, known classes are"
 
 
 def trios(names):
@@ -175,7 +205,7 @@ def test_mixtures_are_the_plain_draws_but_those_that_name_what_is_held_out(names
 def test_every_allowed_pair_is_fused_in_both_orders():
     chosen = short(beta=0.0, held_out=[("cat", "dog")])
     allowed = Allowed.among(NAMES, chosen.held_out)
-    steps = [draw(step, chosen, allowed, 6, 0) for step in range(200)]
+    steps = [draw(step, chosen, allowed, concepts(0)) for step in range(200)]
     fused = {(int(i), int(j)) for tasks in steps for i, j in zip(tasks.left, tasks.right, strict=True)}
     assert fused == {(i, j) for i in range(6) for j in range(6) if i != j and {i, j} != {0, 1}}
 
@@ -195,7 +225,7 @@ def test_impossible_held_out_pairs_are_refused(backend, held_out, message):
 
 def test_tasks_are_a_function_of_seed_and_step():
     allowed = Allowed.among(NAMES, ())
-    first, again, other = (draw(step, short(), allowed, 6, 5) for step in (3, 3, 4))
+    first, again, other = (draw(step, short(), allowed, concepts(5)) for step in (3, 3, 4))
     assert (first.left.tolist(), first.targets.tolist()) == (again.left.tolist(), again.targets.tolist())
     assert (first.left.tolist(), first.targets.tolist()) != (other.left.tolist(), other.targets.tolist())
 
@@ -204,7 +234,7 @@ def test_the_pool_is_drawn_as_asked():
     allowed = Allowed.among(NAMES, ())
 
     def novel(chosen, admitted):
-        tasks = [draw(step, chosen, allowed, 6, admitted) for step in range(300)]
+        tasks = [draw(step, chosen, allowed, concepts(admitted)) for step in range(300)]
         fused = np.concatenate([np.concatenate([one.left, one.right]) for one in tasks]) >= 6
         return fused.mean(), (np.concatenate([one.targets for one in tasks]) >= 6).mean()
 
@@ -234,7 +264,7 @@ def test_gradients_equal_the_papers_loop(backend, labeler, scale):
     built = trainer(backend, labeler, input_scale=scale, gamma=0.1, epsilon_restrictive=0.95, epsilon_aesthetic=0.95)
     assert built.pool.admitted > 0
     for step in range(5):
-        tasks = draw(step, built.settings, built.allowed, built.pool.known, built.pool.admitted)
+        tasks = draw(step, built.settings, built.allowed, built.pool.distributions)
         built.model.zero_grad()
         batched = built.losses(tasks).total
         batched.backward()
@@ -304,18 +334,18 @@ def test_without_consistency_every_task_is_a_fusion(backend, labeler):
     losses = [built.advance() for _ in range(6)]
     assert counting.rendered == 0, "pictures were rendered that nothing uses"
     assert all(loss.consistency == 0 and loss.fusion > 0 for loss in losses)
-    drawn = draw(3, built.settings, built.allowed, 6, 9)
+    drawn = draw(3, built.settings, built.allowed, concepts(9))
     assert drawn.fused == 8
     assert len(drawn.mixtures) > 0
 
 
 def test_without_gamma_the_latents_are_not_regularised(backend, labeler):
     built = trainer(backend, labeler, gamma=0.0)
-    losses = built.losses(draw(0, built.settings, built.allowed, 6, built.pool.admitted))
+    losses = built.losses(draw(0, built.settings, built.allowed, built.pool.distributions))
     assert losses.latent == 0
     with_it = replace(built.settings, gamma=1.0)
     built.settings = with_it
-    assert built.losses(draw(0, with_it, built.allowed, 6, built.pool.admitted)).total > losses.total
+    assert built.losses(draw(0, with_it, built.allowed, built.pool.distributions)).total > losses.total
 
 
 def test_no_concept_and_no_fusion_is_a_step_without_effect(backend):

@@ -266,6 +266,9 @@ class Creator:
             )
         if recipe.z is None:
             raise DistokError("the recipe holds no latent; give the concept file instead, with --concept")
+        width = self.model.settings.latent_dim
+        if len(recipe.z) != width:
+            raise DistokError(f"the recipe's latent has {len(recipe.z)} numbers, and the model's {width}; give the concept file")
         return self._decode(recipe.concept, recipe.z, recipe.distribution and Distribution.from_mapping(recipe.distribution))
 
     def _reader(self) -> "Labeler":

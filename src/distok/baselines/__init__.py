@@ -51,7 +51,7 @@ def baseline_class(name: str) -> "type[Baseline]":
     return found
 
 
-def baseline(name: str, preset: str = "published", **changes: Any) -> "Baseline":
+def baseline(name: str, preset: str = "published", /, **changes: Any) -> "Baseline":
     """A method with the settings of a preset, and changes; see :meth:`Baseline.preset`."""
     return baseline_class(name).preset(preset, **changes)
 

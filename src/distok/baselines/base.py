@@ -220,7 +220,7 @@ class Baseline(ABC):
         self.settings: Any = settings or self.Settings()
 
     @classmethod
-    def preset(cls, name: str = "published", **changes: Any) -> "Baseline":
+    def preset(cls, name: str = "published", /, **changes: Any) -> "Baseline":
         """This method with the settings of a preset, and changes.
 
         Args:

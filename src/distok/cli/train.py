@@ -37,6 +37,7 @@ def train(
     """Train a DisTok for a pipeline, or go on where a run was stopped."""
     from distok.checkpoints import as_dtype, check_device, read_names, shipped
     from distok.cli import output
+    from distok.errors import DistokError
 
     values = options.changes(changes or [])
     values |= {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
@@ -68,6 +69,8 @@ def train(
         output.console(stderr=True).print(said)
     if collect:
         bank = bank or out / "bank.safetensors"
+        if not bank.exists() and (any(out.glob("checkpoint-*.safetensors")) or (out / "distok.safetensors").exists()):
+            raise DistokError(f"{out} holds a run that had no bank to read from; collect into another --out")
         if processes.first:
             _collect(bank, collect, opened, reader, names, settings, collect_from)
         processes.wait()

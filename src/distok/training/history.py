@@ -44,7 +44,8 @@ class History:
         if not self.rows:
             return
         text = io.StringIO()
-        table = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+        columns = dict.fromkeys(name for row in self.rows for name in row)  # of a table that was edited, they may differ
+        table = csv.DictWriter(text, list(columns), lineterminator="\n")
         table.writeheader()
         table.writerows(self.rows)
         files.write_text(folder / FILE, text.getvalue())
@@ -60,6 +61,8 @@ class History:
             return
         try:
             found = list(csv.DictReader(io.StringIO(path.read_text())))
+            if any(None in row for row in found):
+                raise ValueError("a row of more cells than columns")
             self.rows = [row for row in found if int(row["step"]) <= step]
         except OSError as error:
             raise DistokError(f"cannot read {path} ({error.strerror or error}); make it readable, or delete it") from None

@@ -92,11 +92,10 @@ class TrainSettings:
             self._require(name, _is_whole(self, name) and getattr(self, name) >= 0, "a whole number, 0 for none")
         for name in ("alpha", "beta", "gamma", "delta", "weight_decay", "estimate_jitter"):
             self._require(name, _within(getattr(self, name), 0, float("inf")), "a number of at least 0")
-        for name in ("fusion_share", "mixture_share", "known_share", "ema_decay"):
+        for name in ("fusion_share", "mixture_share", "known_share"):
             self._require(name, _within(getattr(self, name), 0, 1), "a number from 0 to 1")
-        self._require(
-            "foresight_dropout", _within(self.foresight_dropout, 0, 1) and self.foresight_dropout < 1, "from 0 to below 1"
-        )
+        for name in ("ema_decay", "foresight_dropout"):
+            self._require(name, _within(getattr(self, name), 0, 1) and getattr(self, name) < 1, "from 0 to below 1")
         for name in ("learning_rate", "grad_clip", "tau"):
             self._require(name, _within(getattr(self, name), 0, float("inf")) and getattr(self, name) > 0, "a number above 0")
         for name in ("epsilon_restrictive", "epsilon_aesthetic"):
@@ -108,6 +107,7 @@ class TrainSettings:
             given = getattr(self, name)
             self._require(name, given is None or (_is_whole(self, name) and given >= 1), "a whole number of at least 1, or none")
         self._require("estimate_from", self.estimate_from in ESTIMATE_FROM, f"one of {', '.join(ESTIMATE_FROM)}")
+        self._require("estimate_count", self.estimate_from != "both" or self.estimate_count != 1, "at least 2 for half and half")
         self._require("input_scale", self.input_scale in ("mean", "sum"), "mean or sum")
         self._require("start", self.start in ("random", "linear"), "random or linear")
         self._require("activation", self.activation in tuple(ACTIVATIONS), f"one of {', '.join(ACTIVATIONS)}")
@@ -153,7 +153,7 @@ class TrainSettings:
         return preset("paper", **values)
 
 
-def preset(name: str, **changes: Any) -> TrainSettings:
+def preset(name: str, /, **changes: Any) -> TrainSettings:
     """The settings of a preset, with changes.
 
     Raises:

@@ -1,8 +1,8 @@
 """What a training step does: which concepts are fused and which distributions are made consistent.
 
-Every draw is a pure function of (seed, step) and the pool's size, so a resumed run draws the same tasks.
+Every draw is a pure function of (seed, step) and the pool's distributions, so a resumed run draws the same tasks.
 
-Shapes: f fused pairs, m fused mixtures, c consistencies, p allowed pairs, n mixtures, k known classes.
+Shapes: f fused pairs, m fused mixtures, c consistencies, p allowed pairs, n mixtures, a concepts of the pool, k known classes.
 """
 
 from collections import Counter
@@ -12,12 +12,14 @@ from math import comb
 
 import numpy as np
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from distok import seeds
 from distok.errors import DistokError
 from distok.training.settings import TrainSettings
 
 HEARD = 0.1  # a smaller share of a mixture is not named in its q_r: nobody could see it in a picture
+TRIES = 100  # to find an admitted concept that may be fused; then two known classes are, which always may
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,17 @@ class Allowed:
                 return chosen
 
 
-def draw(step: int, settings: TrainSettings, allowed: Allowed, known: int, admitted: int) -> Tasks:
+def draw(step: int, settings: TrainSettings, allowed: Allowed, pool: Float[Tensor, "a k"]) -> Tasks:
     """Draw the tasks of ``step``.
 
-    Two known classes are always an allowed pair. An admitted concept is a mix already and may be fused with anything. While
+    Two known classes are always an allowed pair, and so are two concepts: what both show together is not held out. While
     there is nothing to be consistent with, a task is a fusion; with ``alpha`` or ``beta`` at 0 its kind is never drawn.
+
+    Args:
+        pool: the distribution of every concept, the known classes first.
     """
     rng = seeds.rng(settings.seed, "tasks", step)
+    known, admitted = pool.shape[1], len(pool) - pool.shape[1]
     ready = settings.beta > 0 and (admitted > 0 or settings.known_share > 0)
     fusion_share = 0.0 if settings.alpha == 0 else settings.fusion_share if ready else 1.0
     fusions = int((rng.random(settings.sub_steps) < fusion_share).sum())
@@ -114,7 +120,7 @@ def draw(step: int, settings: TrainSettings, allowed: Allowed, known: int, admit
     mixed = int((rng.random(fusions) < settings.mixture_share).sum())
     mixtures = random_mixtures(rng, mixed, known, settings.estimate_active, allowed)
     share = settings.novel_share if settings.novel_share is not None else admitted / (known + admitted)
-    chosen = [_draw_pair(rng, allowed.pairs, known, admitted, share if admitted else 0.0) for _ in range(fusions - mixed)]
+    chosen = [_draw_pair(rng, allowed, pool, share if admitted else 0.0) for _ in range(fusions - mixed)]
     left, right = np.array(chosen, dtype=np.int64).reshape(-1, 2).T
     on_known = rng.random(consistent) < (settings.known_share if admitted else 1.0)
     targets = np.where(on_known, rng.integers(known, size=consistent), known + rng.integers(max(admitted, 1), size=consistent))
@@ -161,14 +167,29 @@ def said(settings: TrainSettings, names: Sequence[str], weights: Float[np.ndarra
     return settings.restrictive_prompt.format(" ".join(first), last)
 
 
-def _draw_pair(rng: np.random.Generator, pairs: np.ndarray, known: int, admitted: int, share: float) -> tuple[int, int]:
-    novel = rng.random(2) < share
-    if not novel.any():
-        i, j = pairs[rng.integers(len(pairs))].tolist()
-    elif novel.all() and admitted > 1:
-        first, gap = int(rng.integers(admitted)), int(rng.integers(1, admitted))  # two different ones
-        i, j = known + first, known + (first + gap) % admitted
+def shown(distributions: Float[Tensor, "a k"]) -> list[list[int]]:
+    """The classes that each of some readings shows: those with a share of at least ``HEARD``."""
+    return [np.flatnonzero(row >= HEARD).tolist() for row in distributions.cpu().numpy()]
+
+
+def _draw_pair(rng: np.random.Generator, allowed: Allowed, pool: Float[Tensor, "a k"], share: float) -> tuple[int, int]:
+    for _ in range(TRIES):
+        i, j = _any_pair(rng, allowed, pool.shape[1], len(pool) - pool.shape[1], share)
+        left, right = shown(pool[[i, j]])
+        if allowed.mix({*left, *right}):
+            break
     else:
-        i, j = known + int(rng.integers(admitted)), int(rng.integers(known))
+        i, j = _any_pair(rng, allowed, pool.shape[1], 0, 0.0)
     # The order of names is part of q_r, and the encoder is causal: both orders are taught.
     return (i, j) if rng.random() < 0.5 else (j, i)
+
+
+def _any_pair(rng: np.random.Generator, allowed: Allowed, known: int, admitted: int, share: float) -> tuple[int, int]:
+    novel = rng.random(2) < share
+    if not novel.any():
+        i, j = allowed.pairs[rng.integers(len(allowed.pairs))].tolist()
+        return i, j
+    if novel.all() and admitted > 1:
+        first, gap = int(rng.integers(admitted)), int(rng.integers(1, admitted))  # two different ones
+        return known + first, known + (first + gap) % admitted
+    return known + int(rng.integers(admitted)), int(rng.integers(known))

@@ -6,7 +6,7 @@ Shapes: n tasks of a step, d token width, w latent width.
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from distok.training.foresight import Foresight
 from distok.training.history import History
 from distok.training.parallel import Processes
 from distok.training.settings import TrainSettings
-from distok.training.tasks import HEARD, Allowed, Tasks, draw, random_mixtures
+from distok.training.tasks import Allowed, Tasks, draw, random_mixtures, shown
 from distok.training.words import Words, encode
 
 MODEL_FILE = "distok.safetensors"
@@ -122,7 +122,7 @@ class Trainer:
             self.estimate()
         if self.foresight is not None:
             self.foresight.learn(self.step, self.learning_rate() / self.settings.learning_rate)
-        tasks = draw(self.step, self.settings, self.allowed, self.pool.known, self.pool.admitted)
+        tasks = draw(self.step, self.settings, self.allowed, self.pool.distributions)
         losses = self.losses(tasks) if len(tasks) else None
         if losses is not None:
             self.optimizer.param_groups[0]["lr"] = self.learning_rate()
@@ -132,6 +132,7 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
             self.optimizer.step()
             self._update_average()
+            losses = replace(losses, total=self.processes.total(losses.total.detach()))
         self.step += 1
         return losses
 
@@ -315,8 +316,8 @@ class Trainer:
 
     def _allowed(self, distributions: Float[Tensor, "m k"]) -> Bool[Tensor, " m"]:
         """Which readings show classes that may be mixed: L_cst would ask for the others."""
-        shown = [np.flatnonzero(row >= HEARD).tolist() for row in distributions.cpu().numpy()]
-        return torch.tensor([self.allowed.mix(each) for each in shown], dtype=torch.bool, device=distributions.device)
+        may = [self.allowed.mix(each) for each in shown(distributions)]
+        return torch.tensor(may, dtype=torch.bool, device=distributions.device)
 
     def _from_bank(self, event: int) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m k"]]:
         count = self.settings.bank_count
