@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -138,16 +139,42 @@ def test_a_picture_that_is_refused_is_missing_where_others_are_answered(status, 
         assert (again, len(server.requests)) == (0, 7)
 
 
-@pytest.mark.parametrize(("status", "tries"), [(400, 1), (500, 2)])
-def test_a_picture_that_ended_a_run_is_asked_last_in_the_next(status, tries, items, distok_command):
-    with Endpoint(lambda number, request: refusal(status)) as server:
-        assert distok_command(*score(server))[0] == 2
+@pytest.mark.parametrize(
+    ("fault", "tries", "said"),
+    [
+        (refusal(400), 1, "refuses it with status 400"),
+        (refusal(500), 2, "fails at it, and answers others (2 attempts; the last: status 500 (too odd"),
+        (refusal(504), 2, "the last: status 504"),
+        (refusal(200), 2, "the last: its answer is not a chat completion (too odd"),
+        (Response(hang=0.6), 2, "the last: no answer within 0.3 s"),
+    ],
+)
+def test_a_picture_that_ended_a_run_is_asked_last_in_the_next_and_ends_no_more(fault, tries, said, items, distok_command):
+    with Endpoint(lambda number, request: fault) as server:
+        more = ("--timeout", 0.3) if fault.hang else ()
+        assert distok_command(*score(server, *more))[0] == 2
         first = level(server.requests[0].pictures[0])
-        server.script = refusing(refusal(status), first)
-        ended, out, err = distok_command(*score(server))
+        server.script = refusing(fault, first)
+        ended, out, _ = distok_command(*score(server, *more))
         again = [level(request.pictures[0]) == first for request in server.requests[-tries - 5 :]]
         assert again == [False] * 5 + [True] * tries
-    assert (ended, "5 of 6 answers" in (out if status == 400 else err)) == (0 if status == 400 else 2, True)
+    assert (ended, "5 of 6 answers" in out) == (0, True)
+    assert said in Path("out/scores.csv").read_text()
+
+
+@pytest.mark.parametrize("status", [502, 503])
+def test_an_endpoint_that_is_down_makes_no_picture_missing(status, items, distok_command):
+    with Endpoint(lambda number, request: by_brightness(number, request) if number <= 5 else Response(status=status)) as server:
+        for _ in range(3):
+            ended, _, err = distok_command(*score(server))
+            assert (ended, "5 of 6 answers are kept" in err) == (2, True)
+
+
+def test_nothing_is_paid_for_that_could_not_be_kept(items, distok_command):
+    Path("answers").write_text("a file")
+    with Endpoint(by_brightness) as server:
+        ended, _, err = distok_command(*score(server, "--cache", "answers"))
+        assert (ended, len(server.requests), "cannot write to answers" in err) == (2, 0, True)
 
 
 def test_a_refusal_before_any_answer_ends_the_run(items, distok_command, tmp_path):

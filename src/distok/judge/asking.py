@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from distok import seeds
+from distok import files, seeds
 from distok.errors import DistokError
 from distok.judge.cache import Answer, Cache, key_of
 from distok.judge.client import Client, DownError
@@ -87,6 +87,7 @@ class Desk:
         """
         if not self.now:
             return
+        files.check_folder(self.cache.folder)  # before anything is paid for that could not be kept
         client = Client(self.endpoint, sum(answer.value is not None for answer in self.kept.values()))
         work: queue.SimpleQueue[tuple[str, Question]] = queue.SimpleQueue()
         done: queue.SimpleQueue[tuple[str, Answer | BaseException]] = queue.SimpleQueue()
@@ -195,7 +196,7 @@ def converse(client: Client, question: Question, keep: Callable[[Answer], object
     paid, reason = (before.tokens_in, before.tokens_out, before.requests), ""
     for _ in range(client.endpoint.clarifications + 1):
         try:
-            reply = client.complete(messages)
+            reply = client.complete(messages, again=before.unfinished)
         except DownError as error:
             if error.own:
                 keep(Answer(None, f"not finished: {error}", *paid, unfinished=True))

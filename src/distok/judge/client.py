@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PART = 1 << 16  # bytes read at a time
 LARGEST = 4 << 20  # bytes of an answer; a chat completion is far smaller
 PASSING = frozenset({408, 409, 425, 429})  # and all of 5xx: worth another attempt
+AT_ONE = frozenset({500, 504})  # of these, those that one request alone may cause
 OF_ONE = frozenset({400, 413, 422})  # where others are answered, due to this one's pictures or words
 SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # with 429 or 400, but no wait and no other picture helps
 REFUSALS = frozenset({"content_policy_violation", "content_filter"})  # of one picture, not of our request
@@ -51,11 +52,11 @@ class Reply:
 
 
 class _FailedError(Exception):
-    """One attempt failed in a way that another may not."""
+    """One attempt failed in a way that another may not; ``own`` where the request itself may be what it fails at."""
 
-    def __init__(self, reason: str, wait: float | None = None, status: int = 0) -> None:
+    def __init__(self, reason: str, wait: float | None = None, status: int = 0, own: bool = True) -> None:
         super().__init__(reason)
-        self.wait, self.status = wait, status
+        self.wait, self.status, self.own = wait, status, own
 
 
 class Client:
@@ -78,10 +79,13 @@ class Client:
         self.stop = threading.Event()  # set: no further attempts, waits end
         self.sent = 0  # requests that left, for the record
 
-    def complete(self, messages: list[dict[str, Any]]) -> Reply:
+    def complete(self, messages: list[dict[str, Any]], again: bool = False) -> Reply:
         """Send one request, again where the endpoint fails.
 
         A request that is refused or fails where others are answered is a reply too, see :attr:`Reply.refused`.
+
+        Args:
+            again: an earlier run ended at this request; then answers of before count as those to others.
 
         Raises:
             DownError: it fails at every attempt, asks for too long a wait, refuses the request, is not paid any more, or
@@ -104,9 +108,9 @@ class Client:
                 raise DownError(f"{endpoint.url}: {last}, and the next attempt would be in {wait:.0f} s")
             self._wait(wait)
         tries = f"{endpoint.attempts} attempts" if endpoint.attempts > 1 else "1 attempt"
-        if last.status == 500 and self.answered > before:
+        if last.own and self.answered > (0 if again else before):
             return Reply(None, "", refused=f"the endpoint fails at it, and answers others ({tries}; the last: {last})")
-        raise DownError(f"{endpoint.url} fails ({tries}; the last: {last})", own=last.status == 500)
+        raise DownError(f"{endpoint.url} fails ({tries}; the last: {last})", own=last.own or last.status >= 500)
 
     def _wait(self, seconds: float) -> None:
         if self.stop.wait(max(0.0, seconds)):
@@ -144,7 +148,7 @@ class Client:
                 requests.exceptions.ContentDecodingError,
             ) as error:
                 slow = deadline.over or "timed out" in str(error).lower()
-                raise _FailedError(late if slow else "no connection, or it broke off") from None
+                raise _FailedError(late if slow else "no connection, or it broke off", own=slow) from None
             except (requests.RequestException, HTTPError) as error:  # urllib3's own, where a host cannot even be read
                 raise DownError(f"{endpoint.url} cannot be asked ({type(error).__name__}: {error})") from None
 
@@ -177,7 +181,8 @@ class Client:
             raise _FailedError("its answer is not JSON")
         reply = _reply(value)
         if reply is None:
-            raise _FailedError("its answer is not a chat completion")
+            said = self._said(_error(value))
+            raise _FailedError(f"its answer is not a chat completion{f' ({said})' if said else ''}")
         with self._lock:
             self.answered += 1
         return reply
@@ -189,7 +194,7 @@ class Client:
 
     def _failed(self, status: int, value: Any, wait: float | None) -> NoReturn:
         said = self._said(_error(value))
-        raise _FailedError(f"status {status} ({said})" if said else f"status {status}", wait, status)
+        raise _FailedError(f"status {status} ({said})" if said else f"status {status}", wait, status, status in AT_ONE)
 
     def _refused(self, status: int, value: Any) -> Reply:
         error = _error(value)
