@@ -1,6 +1,7 @@
 """Adaptive negatives, MagicMix and DiffMorpher against facts of their papers and code."""
 
 import importlib.util
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -231,6 +232,38 @@ def test_without_peft_diffmorpher_says_how_to_get_it(stable, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "peft" else found(name, *more))
     with pytest.raises(DistokError, match="peft, which is not installed; install it with: pip install peft"):
         baseline("diff-morpher").make(stable, None, PAIR, [1], size=16)
+
+
+def test_a_checkpoint_whose_sampler_spaces_time_as_ddim_backwards_cannot_is_morphed_all_the_same(tmp_path):
+    """ "linspace" is what Euler, DPM++ and most others are saved with."""
+    pytest.importorskip("peft")
+    folder = tiny_families.save("sd1", tmp_path / "sd1")
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"timestep_spacing": "linspace"}))
+    few = {"fit_steps": 1, "frames": 0}
+    backend = open_backend(folder)
+    made = baseline("diff-morpher", **few).make(backend, None, PAIR, [4], steps=3, size=16)
+    assert made.details == {"from": "cat", "to": "dog", "alpha": [0.5]}
+    assert Easel(ask(backend)).scheduler.config.timestep_spacing == "leading"
+    for kept in ("leading", "trailing"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"timestep_spacing": kept}))
+        assert Easel(ask(open_backend(folder))).scheduler.config.timestep_spacing == kept
+
+
+@pytest.mark.parametrize("name", ["adaptive-negatives", "cretok", "concept-lab", "sentence"])
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"size": 100}, "size is 100, but a multiple of 8 pixels is expected"),
+        ({"steps": 0}, "steps is 0, but denoising takes a whole number of at least 1"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan, but a number from 0 to 100"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_before_anything_is_learned(name, option, said, stable, labeler, monkeypatch):
+    method = baseline(name)
+    monkeypatch.setattr(method, "learn", lambda ask: pytest.fail("it learned first"))
+    with pytest.raises(DistokError, match=said):
+        method.make(stable, labeler, PAIR, [1], **option)
 
 
 PROMPTS = ["a photo of a cat", "a photo of a dog"]

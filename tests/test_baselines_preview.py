@@ -80,6 +80,9 @@ class TestLookingAhead:
 
         with pytest.raises(DistokError, match="cannot look ahead with a HeunDiscreteScheduler"):
             predicted_x0(HeunDiscreteScheduler(), self.NOISE, torch.tensor(1), self.NOISE, 0)
+        stochastic = type("DPMSolverSDEScheduler", (HeunDiscreteScheduler,), {})()  # its own class needs torchsde
+        with pytest.raises(UnavailableError, match="a DPMSolverSDEScheduler, which takes two steps for one"):
+            predicted_x0(stochastic, self.NOISE, torch.tensor(1), self.NOISE, 0)
         with pytest.raises(UnavailableError, match="FlowMatchHeunDiscreteScheduler, which takes two steps for one; use another"):
             predicted_x0(FlowMatchHeunDiscreteScheduler(), self.NOISE, torch.tensor(1), self.NOISE, 0)
         with pytest.raises(UnavailableError, match="CMStochasticIterativeScheduler, whose noise they do not know; use another"):

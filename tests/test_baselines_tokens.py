@@ -120,6 +120,20 @@ class TestConceptLab:
         assert (before["prior_text_encoder"] - after["prior_text_encoder"]).abs().max() > 0.01
         assert torch.equal(before["text_encoder"].float(), after["text_encoder"])
 
+    def test_the_decoder_of_a_pipeline_with_a_prior_is_told_nothing(self, kandinsky, monkeypatch):
+        """Its half of the token is the start word, toward which every picture would lean."""
+        drawn, render = [], kandinsky.render
+        monkeypatch.setattr(kandinsky, "render", lambda *given, **more: drawn.append(more["condition"]) or render(*given, **more))
+        how = {"steps_of_training": 1, "live_negatives": True}
+        made = baseline("concept-lab", **how).make(kandinsky, Reader(), CAT, [1], names=NAMES, steps=1, size=64)
+        assert (len(drawn), len(made.pictures)) == (2, 1), "a question, and the picture"
+        empty = kandinsky.condition([""])
+        for condition in drawn:
+            said = [key for key in condition if key.startswith("text_")]
+            assert len(said) == 3
+            assert all(torch.equal(condition[key], empty[key]) for key in said)
+            assert any(not torch.equal(condition[key], empty[key]) for key in condition if key not in said)
+
     def test_published_thresholds_are_used_through_the_prior_alone(self, kandinsky, long_backend):
         short = {"steps_of_training": 1}
         assert baseline("concept-lab", **short).prepare(ask(kandinsky)).details["max_cosine"] == 0.28

@@ -19,6 +19,7 @@ from distok.judge import pairwise, scoring
 from distok.judge.asking import Desk
 from distok.judge.cache import Cache
 from distok.judge.cost import Prices, estimate
+from distok.judge.cost import _image_tokens as image_tokens
 from distok.judge.settings import Endpoint as Settings
 from tests import edge
 from tests.judge_endpoint import Endpoint, Request, Response, by_brightness, choices, level, marks, picture
@@ -225,9 +226,14 @@ def test_the_estimate_counts_characters_and_tiles(gallery, tmp_path):
     with Endpoint() as server:
         asking = desk(server, scoring.questions(listed, 1), tmp_path / "answers")
         asking.ask()
-        longest = max(len(json.dumps(r.body["messages"][0])) for r in server.requests)
+        said = [message["content"] for request in server.requests for message in request.body["messages"]]
+        parts = [part for content in said for part in ([{"text": content}] if isinstance(content, str) else content)]
+        words = sum(len(part.get("text", "")) for part in parts)
+    sizes = {(512, 512): 1, (16, 16): 1, (513, 512): 2, (1024, 1024): 4, (2048, 2048): 4, (4096, 1024): 4, (3000, 300): 4}
+    for size, tiles in sizes.items():
+        assert image_tokens(size) == 85 + 170 * tiles, size
     fresh = estimate(desk(server, scoring.questions(listed, 1), tmp_path / "none"), Prices())
-    assert 6 * (255 + 200) < fresh.tokens_in < 6 * (255 + longest)  # one tile each: 85 + 170
+    assert fresh.tokens_in == pytest.approx(6 * 255 + words / 4, rel=0.03)  # one tile each, and a token each four characters
     assert (fresh.price, fresh.requests) == (None, 6)
     with pytest.raises(DistokError, match="per_million_in is -1, but at least 0"):
         Prices(per_million_in=-1)

@@ -291,7 +291,18 @@ def test_the_command_refuses(gallery, distok_command, tmp_path):
         return err
 
     assert "say who is asked: --base-url URL" in last()
-    assert "--captioner describes without an endpoint; leave out" in last("--captioner", "x", "--limit", 3)
+    idle = ("--captioner", "x", "--limit", 3, "--model", "m", "--price-in", 1, "--size", 64)
+    assert "--captioner describes without an endpoint, and has no use for --limit, --model, --price-in, --size;" in last(*idle)
     ask = ("--base-url", "http://127.0.0.1:1/v1", "--model", "m")
     gallery.write_text(re.sub(r"cat=0.50, dog=0.50", "a cat dog", gallery.read_text()))
     assert "case '0' asks for 'a cat dog'; redescribe needs mixes" in last(*ask)
+
+
+def test_the_seed_draws_which_captions_a_limit_asks_for(pictures, tmp_path):
+    settings = Settings(base_url="http://127.0.0.1:1/v1", model="captioner")
+    many = [picture.rotate(angle) for picture in pictures for angle in (0, 90, 180, 270)]
+    chosen = {
+        tuple(key for key, _ in EndpointCaptioner(settings, Cache(tmp_path), limit=2, seed=seed).desk(many).now)
+        for seed in range(4)
+    }
+    assert len(chosen) > 1

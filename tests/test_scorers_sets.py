@@ -257,6 +257,8 @@ class TestFidelity:
     @pytest.mark.parametrize("measure", MEASURES)
     def test_is_the_measure_of_the_labelers_reading(self, measure, labeler):
         scorer = Fidelity(labeler, tiny.NAMES, measure, ScorerSettings(batch=2))
+        others = Fidelity(labeler, tiny.NAMES[:3], measure), Fidelity(labeler, tiny.NAMES, "kl" if measure == "js" else "js")
+        assert len({scorer.hash, *(other.hash for other in others)}) == 3
         scores = scorer(pictures(), MIX)
         asked = Distribution.parse(MIX).over(tiny.NAMES)
         for score, read in zip(scores.tolist(), labeler.probabilities(pictures(), tiny.NAMES).double().numpy(), strict=True):
@@ -292,6 +294,7 @@ class TestNovelty:
         largest = labeler.probabilities(pictures(), tiny.NAMES).max(1).values
         tau = float(largest.sort().values[1:3].mean())  # two of the four below
         scorer = Unnamed(labeler, tiny.NAMES, tau)
+        assert len({Unnamed(labeler, names).hash for names in (tiny.NAMES, tiny.NAMES[:3])}) == 2
         torch.testing.assert_close(scorer(pictures()), 1 - largest)
         assert scorer.gate(pictures()) == (largest < tau).tolist()
         assert sum(scorer.gate(pictures())) == 2

@@ -223,7 +223,7 @@ def predicted_x0(
         UnavailableError: the scheduler predicts something else, or takes two steps for one.
     """
     name, kind = type(scheduler).__name__, getattr(scheduler.config, "prediction_type", None)
-    if name.removeprefix("FlowMatch").startswith(("Heun", "KDPM2")):
+    if name.removeprefix("FlowMatch").startswith(("Heun", "KDPM2", "DPMSolverSDE")):
         raise UnavailableError(f"adaptive negatives cannot look ahead with a {name}, which takes two steps for one; use another")
     if name.startswith("FlowMatch"):
         return sample - scheduler.sigmas[index].to(sample) * prediction

@@ -281,6 +281,7 @@ class Baseline(ABC):
             own | {key: value for key, value in options.items() if value is not None},
             callback,
         )
+        replace(backend.defaults, **ask.options)  # a value out of range is refused before anything is learned
         start = time.perf_counter()
         try:
             self.learn(ask)

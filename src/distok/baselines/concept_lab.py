@@ -14,6 +14,7 @@ from torch import Tensor
 
 from distok import seeds
 from distok.backends import slot
+from distok.backends.base import Condition
 from distok.backends.prompts import has_places, named
 from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.prior_interpolation import PRIORS
@@ -93,13 +94,17 @@ class ConceptLabSettings(Settings):
 
 
 class ConceptLab(Baseline):
-    """A token optimised for one concept; its pictures are drawn as those of any token."""
+    """A token optimised for one concept; its pictures are drawn as those of any token.
+
+    Where it is learned through a prior, the prior alone is told of it: a decoder's own prompt stays empty, as published.
+    """
 
     name = "concept-lab"
     title = "ConceptLab"
     source = "arXiv 2308.02669; github.com/kfirgoldberg/ConceptLab"
     summary = "one token optimised toward the classes and away from what the labeler takes it for"
     weights = True
+    revision = 2
     Settings = ConceptLabSettings
     MENAGERIE: ClassVar[Mapping[str, Any]] = {
         "templates": ("a photo of a {}", "a watercolor of a {}", "a pencil sketch of a {}"),  # in the words of that world
@@ -125,7 +130,7 @@ class ConceptLab(Baseline):
         for step in range(how.steps_of_training):
             token = ask.backend.join({**start, **parameters})
             if live and step % how.query_every == 0:
-                negatives.append(self._question(ask, token.detach()))
+                negatives.append(self._question(ask, token.detach(), by_prior))
             template = how.templates[int(seeds.rng(how.seed, "concept-lab", step).integers(len(how.templates)))]
             found = space.of_token(template, token, seeds.derive(how.seed, "concept-lab prior", step) % 2**31)
             positive = found @ space.of_words(template, ask.mix.names).T
@@ -140,12 +145,17 @@ class ConceptLab(Baseline):
         token = ask.backend.join({**start, **parameters}).detach().cpu()
         concept = self.concept_of(ask, "concept-lab", token[0], ask.mix)
         details = {"negatives": negatives, "path": "prior" if by_prior else "text", "max_cosine": maximum, "min_cosine": minimum}
-        return Ready(ask.prompt.replace("{}", slot(0)), token, concept=concept, details=details)
+        prompt = ask.prompt.replace("{}", slot(0))
+        condition = _condition(ask.backend, prompt, token) if by_prior else None
+        return Ready(prompt, token, condition, concept=concept, details=details)
 
-    def _question(self, ask: Ask, token: Float[Tensor, "1 d"]) -> str:
+    def _question(self, ask: Ask, token: Float[Tensor, "1 d"], by_prior: bool) -> str:
         """What the labeler takes the concept for, other than what it shall be."""
         how, choices = self.settings, ask.others(self.title)
-        picture = ask.render([how.query_prompt.replace("{}", slot(0))], token, seeds=[how.query_seed])
+        prompt, condition = how.query_prompt.replace("{}", slot(0)), None
+        if by_prior:
+            condition = _condition(ask.backend, prompt, token)
+        picture = ask.render(None if by_prior else [prompt], token, seeds=[how.query_seed], condition=condition)
         reading = ask.reader().probabilities(picture, choices)[0]
         return choices[int(reading.argmax())]
 
@@ -222,6 +232,13 @@ def constraints(how: ConceptLabSettings, space: _Space, ask: Ask) -> tuple[float
         return maximum, -1.0
     cosines = words @ words.T
     return maximum, float((cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1)))
+
+
+@torch.no_grad()
+def _condition(backend: "Backend", prompt: str, token: Float[Tensor, "1 d"]) -> Condition:
+    """What conditions a pipeline whose prior alone hears the prompt."""
+    empty = backend.condition([""])
+    return backend.condition([prompt], token) | {key: value for key, value in empty.items() if key.startswith("text_")}
 
 
 def _by_prior(backend: "Backend", path: str) -> bool:

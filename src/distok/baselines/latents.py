@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FAMILIES = ("StableDiffusionPipeline",)
+INVERTIBLE = ("leading", "trailing")  # the spacings of time that DDIM backwards knows
 
 
 class Easel:
@@ -35,8 +36,11 @@ class Easel:
         self.unet = self.pipe.unet if unet is None else unet
         self.steps: int = ask.options.get("steps", how.steps)
         self.guidance_scale: float = ask.options.get("guidance_scale", how.guidance_scale)
-        # x_0 is not clipped: latents are no pixels, and their range is not 1.
-        self.scheduler = DDIMScheduler.from_config(self.pipe.scheduler.config, clip_sample=False)
+        # x_0 is not clipped: latents are no pixels, and their range is not 1. DDIM backwards knows no "linspace", which other
+        # samplers of a checkpoint may have: then the spacing is that of DDIM itself.
+        spacing = self.pipe.scheduler.config.get("timestep_spacing")
+        options = {} if spacing in INVERTIBLE else {"timestep_spacing": "leading"}
+        self.scheduler = DDIMScheduler.from_config(self.pipe.scheduler.config, clip_sample=False, **options)
         self.device: torch.device = self.pipe._execution_device  # not a part's own: parts that take turns wait elsewhere
         self.scheduler.set_timesteps(self.steps, device=self.device)
         self.dtype = self.pipe.unet.dtype

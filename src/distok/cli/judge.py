@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,7 +43,7 @@ class Asking:
     price_out: Annotated[float | None, typer.Option(help="Price of a million tokens answered.")] = None
     image_tokens: Annotated[int | None, typer.Option(help="Tokens of one picture; a rule of thumb by default.")] = None
     size: Annotated[int, typer.Option(min=16, help="Longest side shown, in pixels.")] = 512
-    seed: Annotated[int, typer.Option(help="Of the order, the sides and the bootstrap.")] = 0
+    seed: Annotated[int, typer.Option(help="Of the order, the sides, the bootstrap, and what is drawn again.")] = 0
     temperature: Annotated[float, typer.Option(help="Of the model; 0 is as repeatable as it gets.")] = 0.0
     max_tokens: Annotated[int, typer.Option(help="Of an answer.")] = 200
     extra: Annotated[str | None, typer.Option(help="JSON members for each request; null takes one out.")] = None
@@ -52,6 +52,11 @@ class Asking:
     backoff: Annotated[float, typer.Option(help="Seconds before the second attempt; doubles after that.")] = 1.0
     concurrency: Annotated[int, typer.Option(help="Requests under way at a time.")] = 4
     as_json: options.Json = False
+
+    @property
+    def given(self) -> set[str]:
+        """The names of what is not as it is by default."""
+        return {each.name for each in fields(self) if getattr(self, each.name) != each.default}
 
     @property
     def endpoint(self) -> "Endpoint":
@@ -200,10 +205,9 @@ def redescribe(
     from distok.judge import redescription as test
     from distok.judge.items import read_items
 
-    if captioner is not None and (asking.base_url or asking.dry_run or asking.retry_missing or asking.limit is not None):
-        raise DistokError(
-            "--captioner describes without an endpoint; leave out --base-url, --dry-run, --limit and --retry-missing"
-        )
+    if captioner is not None and (idle := asking.given - {"seed", "as_json"}):
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(idle))
+        raise DistokError(f"--captioner describes without an endpoint, and has no use for {words}; leave out one or the other")
     endpoint = asking.endpoint if captioner is None else None
     check_device(device)
     items = read_items(pictures)
@@ -217,7 +221,8 @@ def redescribe(
         if endpoint is None:
             who = test.BlipCaptioner(captioner or "", device)
         else:
-            who = test.EndpointCaptioner(endpoint, asking.answers(out), asking.size, asking.limit, asking.retry_missing, callback)
+            cache, how = asking.answers(out), (asking.size, asking.limit, asking.retry_missing)
+            who = test.EndpointCaptioner(endpoint, cache, *how, callback, asking.seed)
             if not asking.announce(who.desk(images)):
                 return
         draws, reads, names = _world(backend, labeler, concepts, device)

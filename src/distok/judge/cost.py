@@ -7,7 +7,9 @@ from distok.errors import DistokError
 from distok.judge.asking import Desk
 
 CHARACTERS = 4  # of English text a token, roughly
-TILE, BASE, EACH = 512, 85, 170  # one large vendor's rule: 85 tokens a picture and 170 a tile of 512 pixels
+# One large vendor's rule: 85 tokens a picture and 170 a tile of 512 pixels, once its sides are at most 2048 and its shorter
+# one at most 768.
+TILE, BASE, EACH, LONGEST, SHORTEST = 512, 85, 170, 2048, 768
 ANSWER = 50  # tokens of an answer, roughly
 
 
@@ -76,4 +78,5 @@ def estimate(desk: Desk, prices: Prices) -> Estimate:
 
 
 def _image_tokens(size: tuple[int, int]) -> int:
-    return BASE + EACH * math.ceil(size[0] / TILE) * math.ceil(size[1] / TILE)
+    scale = min(1.0, LONGEST / max(size), SHORTEST / min(size))
+    return BASE + EACH * math.prod(math.ceil(round(side * scale) / TILE) for side in size)

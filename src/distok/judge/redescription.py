@@ -52,6 +52,7 @@ class EndpointCaptioner:
         limit: ask for at most so many captions now; the other pictures have None.
         retry_missing: ask again where no caption came.
         callback: told (done, total).
+        seed: of the order in which they are asked.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class EndpointCaptioner:
         limit: int | None = None,
         retry_missing: bool = False,
         callback: Progress | None = None,
+        seed: int = 0,
     ) -> None:
-        self.endpoint, self.cache, self.size, self.callback = endpoint, cache, size, callback
+        self.endpoint, self.cache, self.size, self.callback, self.seed = endpoint, cache, size, callback, seed
         self.limit, self.retry_missing = limit, retry_missing
         self.account: dict[str, Any] = {"model": endpoint.model, "base_url": endpoint.base_url}
         self.reasons: list[str] = []
@@ -75,7 +77,7 @@ class EndpointCaptioner:
             Question(captioning_messages(each), (each,), _caption, 0, {"caption of picture": i}, CAPTION_WANTED)
             for i, each in enumerate(shown)
         ]
-        return Desk(asked, self.endpoint, self.cache, limit=self.limit, retry_missing=self.retry_missing)
+        return Desk(asked, self.endpoint, self.cache, self.seed, self.limit, self.retry_missing)
 
     def caption(self, pictures: "Sequence[Image.Image]") -> list[str | None]:
         """Captions; None where the endpoint gave none of use.

@@ -49,8 +49,10 @@ class Fidelity(Scorer):
 
     @property
     def hash(self) -> str:
-        """The labeler's, which decides the reading."""
-        return self.labeler.hash
+        """Of the labeler, the classes it chooses among, and the measure."""
+        from distok.concept import digest
+
+        return digest(self.labeler.hash, self.measure, *self.names)
 
     def _score(self, pictures: "Sequence[Image.Image]", prompts: Sequence[str]) -> Float[Tensor, " b"]:
         asked = [Distribution.parse(text, self.names).over(self.names) for text in prompts]

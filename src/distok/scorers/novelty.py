@@ -44,8 +44,10 @@ class Unnamed(Scorer):
 
     @property
     def hash(self) -> str:
-        """The labeler's, which decides the reading."""
-        return self.labeler.hash
+        """Of the labeler and the classes it chooses among."""
+        from distok.concept import digest
+
+        return digest(self.labeler.hash, *self.names)
 
     def gate(self, pictures: "Sequence[Image.Image]") -> list[bool]:
         """Whether max p(c | picture) < τ, the paper's condition for the pool."""
