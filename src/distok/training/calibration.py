@@ -28,9 +28,9 @@ def calibrate(backend: Backend, names: Sequence[str], settings: TrainSettings, a
     """Read both thresholds off the encoder's own cosines.
 
     ε₁ is the 0.9 quantile, over fusable pairs, of cos(q_a worded as "a photo of a c1 c2", q_r = "a c1 c2"): what the best of
-    words would reach, so that a token is not pushed further than a perfect paraphrase. Where q_r has the words of q_a, that is q_r
-    itself: ε₁ is 1, and nothing caps how close a token comes to its pair. ε₂ is the 0.05 quantile, over what
-    fusion is asked for, of cos(q_r, q_s): a token as close to the generic picture as the words themselves are is close enough.
+    words would reach, so that a token is not pushed further than a perfect paraphrase. Where q_r has the words of q_a, that is
+    q_r itself: ε₁ is 1, and nothing caps how close a token comes to its pair. ε₂ is the 0.05 quantile, over what fusion is asked
+    for, of cos(q_r, q_s): a token as close to the generic picture as the words themselves are is close enough.
     With the mean over single classes in its place, which is higher, the generic picture pulls on nearly every mixture, and
     harder the better it is fused (docs/log.md).
     """
