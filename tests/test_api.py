@@ -294,3 +294,9 @@ def test_a_model_of_another_precision_is_told_from_one_of_another_encoder(backen
     ):
         distok.open(pipeline_folder, path)
     assert distok.open(pipeline_folder, path, dtype="bfloat16").model.settings.token_dim == half.token_dim
+
+
+def test_a_list_of_names_may_begin_with_the_mark_that_windows_puts_there(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("# mine\npig\nowl\n", encoding="utf-8-sig")
+    assert read_names(path) == ("pig", "owl")

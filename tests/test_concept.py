@@ -82,14 +82,6 @@ def test_names_can_be_file_names(name):
         Concept(name, {"text_encoder": torch.ones(1, 4)})
 
 
-def test_a_concept_says_which_encoder_it_is_for(concept):
-    assert concept.for_encoder("text_encoder", 32).shape == (1, 32)
-    with pytest.raises(DistokError, match="is 32 wide and this backend's text_encoder 768"):
-        concept.for_encoder("text_encoder", 768)
-    with pytest.raises(DistokError, match="is for text_encoder, not for 'clip_l'"):
-        concept.for_encoder("clip_l", 32)
-
-
 def test_the_hash_is_of_the_vectors(concept):
     same = Concept("other", dict(concept.vectors))
     moved = Concept("other", {"text_encoder": concept.vectors["text_encoder"] + 1e-6})

@@ -14,6 +14,7 @@ from distok.errors import DistokError
 from distok.evaluation import ablation as variants
 from distok.evaluation import job as jobs
 from distok.evaluation import speed, suites
+from distok.evaluation.contest import Contest
 from distok.model import DisTok
 from distok.training import Bank, collect, mixture_tokens
 from distok.training.tasks import Allowed
@@ -238,7 +239,49 @@ def test_cases_that_training_could_mix_are_counted(world, tmp_path):
     bench.model.provenance["settings"] = settings.to_json()
     assert bench.met(bench.cases[:1]) == 0
     tables = evaluation.run("fidelity", evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant",)))["fidelity"]
-    assert "Of the 2 mixes, this DisTok could meet 2 in training." in tables[0].note
+    assert "Of the 2 mixes, this DisTok could meet 2 in training, but in what concepts found on the way showed." in tables[0].note
+    bench.model.provenance["revision"] = "2"
+    bench.model.save(tmp_path / "distok.safetensors", bench.model.provenance)
+    newer = replace(world, model=tmp_path / "distok.safetensors")
+    tables = evaluation.run("fidelity", evaluation.Job(tmp_path, newer, seeds=1, cases=2, methods=("dominant",)))["fidelity"]
+    assert "Of the 2 mixes, this DisTok could meet 1 in training." in tables[0].note
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_anything_is_measured(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs.Setup, "open", lambda *_: pytest.fail("it was opened first"))
+    (tmp_path / "notes.txt").write_text("mine")
+    for suite in ("cost", "world", "all"):
+        with pytest.raises(DistokError, match=r"cannot write to .*notes.txt \(.* is a file\); choose another folder"):
+            evaluation.run(suite, evaluation.Job(tmp_path / "notes.txt"))
+
+
+def test_code_of_no_commit_is_told_apart_by_its_files(tmp_path, monkeypatch):
+    from distok.evaluation import origin
+
+    package = tmp_path / "distok"
+    (package / "evaluation").mkdir(parents=True)
+    (package / "errors.py").write_text("1")
+    monkeypatch.setattr(origin, "__file__", str(package / "evaluation" / "origin.py"))
+    monkeypatch.setattr(origin, "commit", lambda: "")
+    first, again = (origin.Origin.of("cost", {}).fingerprint for _ in range(2))
+    (package / "errors.py").write_text("2")
+    assert first == again != origin.Origin.of("cost", {}).fingerprint
+
+
+def test_what_another_process_made_in_the_meantime_is_kept(world, tmp_path):
+    contest = Contest(world.open(tmp_path), tmp_path)
+    method, (case, *_) = contest.method("dominant"), contest.bench.cases
+    other, made = Contest(world.open(tmp_path), tmp_path), method.make
+
+    def slowly(*given, **more):
+        method.make = made
+        other.item(other.method("dominant"), case, case.seeds(3)[1:])
+        return made(*given, **more)
+
+    method.make = slowly
+    contest.item(method, case, case.seeds(1))
+    method.make = lambda *given, **more: pytest.fail("all three are here")
+    assert contest.item(method, case, case.seeds(3)).seeds == tuple(case.seeds(3))
 
 
 def test_another_model_in_the_same_place_is_measured_again(world, tmp_path, monkeypatch):

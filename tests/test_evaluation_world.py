@@ -118,6 +118,7 @@ def test_in_a_group_the_world_says_why_it_is_not_measured_and_the_others_go_on(
     reason = "'world' measures the shipped world as it is, on the CPU; leave --backend out for it"
     assert [(table.title, table.rows) for table in tables["world"]] == [("Could not be measured", (("world", reason),))]
     assert tables["fidelity"][0].title == "Fidelity by the labeler"
+    assert reason in (tmp_path / "world.md").read_text(), "and not the table of another run"
     monkeypatch.setitem(sys.modules, "skia", None)
     (table,) = suites._world(evaluation.Job(tmp_path), "", alone=False)
     assert table.rows == (("world", "drawing needs skia-python; install it with: pip install skia-python"),)

@@ -94,6 +94,12 @@ def test_saved_and_opened_again_it_reads_the_same(home, pictures, tmp_path):
     assert not Path(json.loads(path.read_text())["members"][0]["labeler"]).is_absolute()
     again = open_labeler(tmp_path / "both")
     assert again.hash == ensemble.hash
+    before = (home / "clip" / "labeler.json").exists()
+    with pytest.raises(
+        DistokError, match="clip holds a model, which would be taken for the ensemble; save the ensemble to another"
+    ):
+        save_settings(ensemble, home / "clip")
+    assert (home / "clip" / "labeler.json").exists() == before
     assert torch.equal(again.probabilities(pictures, NAMES), ensemble.probabilities(pictures, NAMES))
 
 

@@ -218,6 +218,13 @@ def test_a_persons_folder_is_a_source(tmp_path):
         (tmp_path / "metadata.jsonl").write_text(line)
         with pytest.raises(DistokError, match=r"metadata\.jsonl needs lines like"):
             Folder(tmp_path)
+    draw_picture({"owl": 1.0}, 0, size=32).save(tmp_path / "a.bmp")
+    seen = set()
+    for name, species in (("a.bmp", "owl"), (str(tmp_path / "a.bmp"), "owl"), ("a.bmp", "pig")):
+        draw_picture({species: 1.0}, 0, size=32).save(tmp_path / "a.bmp")  # as many bytes, whatever it shows
+        (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": name, "text": "a cat"}))
+        seen.add(Folder(tmp_path).identity)
+    assert len(seen) == 2, "another picture is another folder, and an absolute path is the same one"
     with pytest.raises(DistokError, match="is not a folder"):
         Folder(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()

@@ -122,3 +122,9 @@ def test_a_sheet_holds_every_picture_in_order():
 def test_a_sheet_of_very_many_pictures_stays_a_picture():
     page = contact_sheet([Image.new("RGB", (2, 2))] * 1000)
     assert max(page.size) <= 8192 + 8
+
+
+def test_a_picture_of_sixteen_bits_is_not_all_white(tmp_path):
+    levels = np.array([[0, 300], [30_000, 65_535]], dtype=np.uint16)
+    Image.fromarray(levels).save(tmp_path / "scan.png")
+    assert np.asarray(load_picture(tmp_path / "scan.png"))[..., 0].tolist() == [[0, 1], [116, 255]]

@@ -121,6 +121,10 @@ def test_another_runs_folder_is_refused_and_told_why(backend, labeler, tmp_path)
         train(short(), backend, labeler, NAMES[::-1], tmp_path)
     with pytest.raises(DistokError, match=r"holds another run \(held_out\); resume"):
         train(short(held_out=[NAMES[:2]]), backend, labeler, NAMES, tmp_path)
+    older, settings = tmp_path / "older", json.loads(short(held_out=[NAMES[:2]]).to_json())
+    checkpoint.save(older, 4, {"weight": torch.ones(2)}, {"settings": settings})
+    with pytest.raises(DistokError, match=r"holds another run \(begun by a version of distok that trains otherwise\)"):
+        checkpoint.latest(older, {"settings": settings, "revision": 2})
 
 
 def test_a_run_from_before_a_setting_was_there_goes_on_with_its_default(tmp_path):

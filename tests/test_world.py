@@ -201,13 +201,16 @@ def test_what_was_trained_in_an_earlier_call_is_not_taken_over(world, tmp_path):
     assert torch.equal(made, trained.half())
 
 
-def test_a_new_labeler_needs_no_encoded_pictures(world, tmp_path):
+def test_a_new_labeler_needs_no_encoded_pictures(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("distok.menagerie.world.measure_scale", lambda *_: 7.0)  # that of other pictures
     train_world(tmp_path, ["labeler", "assemble"], recipe=TINY, start=world[0])
     for part in ("unet", "vae", "text_encoder"):
         file = next((world[0] / "pipeline" / part).glob("*model*.safetensors")).relative_to(world[0])
         before, after = (read_tensors(folder / file)[0] for folder in (world[0], tmp_path))
         assert before.keys() == after.keys()
         assert all(torch.equal(before[key], after[key]) for key in before), part
+    scales = [json.loads((at / "pipeline" / "vae" / "config.json").read_text())["scaling_factor"] for at in (world[0], tmp_path)]
+    assert scales[0] == scales[1], "the denoiser that is kept knows its latents at this scale"
     with pytest.raises(DistokError, match="holds no encoded pictures; train the stage 'bank' first"):
         train_world(tmp_path / "other", ["denoiser"], recipe=TINY, start=world[0])
 

@@ -75,7 +75,7 @@ def read_names(path: str | Path) -> tuple[str, ...]:
         DistokError: the file cannot be read, names nothing, or names something twice.
     """
     try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise DistokError(f"{path} cannot be read ({reason}); give a text file with one class name a line") from None

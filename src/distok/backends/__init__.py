@@ -35,7 +35,7 @@ def open_backend(
     from distok.backends.offload import place
 
     folder = pretrained.local_folder(path_or_id, "model_index.json", "diffusers pipeline")
-    family = pretrained.read_json(folder / "model_index.json").get("_class_name")
+    family = str(pretrained.read_json(folder / "model_index.json").get("_class_name"))  # of a custom pipeline it is a list
     if family not in FAMILIES and family not in DECODERS:
         raise DistokError(f"{folder} is a {family}, which is not supported; supported families: {', '.join(FAMILIES)}")
     cls, dtype = family_class(family), dtype or torch.float32

@@ -212,9 +212,6 @@ class T5Encoder(TextEncoder):
     batch it is made in.
     """
 
-    def _longest(self) -> int:
-        return min(self.tokenizer.model_max_length, 512)
-
     def _forward(self, ids: Int[Tensor, "b l"], mask: Int[Tensor, "b l"], padded: bool) -> Encoded:
         states = self.module(ids, attention_mask=None if padded else mask).last_hidden_state
         inside = mask[..., None].to(states)

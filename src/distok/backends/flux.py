@@ -37,7 +37,7 @@ class FluxBackend(DiffusersBackend):
         }
 
     def _condition(self, prompts: Sequence[str], tokens: Mapping[str, Tensor | None]) -> Condition:
-        encoded = {key: each.encode(prompts, tokens[key], padded=True) for key, each in self.encoders.items()}
+        encoded = {key: each.encode(self.said(prompts, key), tokens[key], padded=True) for key, each in self.encoders.items()}
         return {"prompt_embeds": encoded["text_encoder_2"].last, "pooled_prompt_embeds": encoded["text_encoder"].pooled}
 
     def _guided(self, condition: Condition, how: RenderDefaults, negative_prompt: str | None, count: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Shapes: b prompts, e embedding width.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -133,6 +134,7 @@ def find_prior(folder: Path) -> Path:
     """
     from distok.pretrained import local_folder
 
+    folder = Path(os.path.abspath(folder))  # "." has no name; links stay, since the hub's cache is made of them
     beside = [folder.with_name(name) for name in _prior_names(folder.name)]
     for path in beside:
         if path.is_dir():

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ def check_parts(folder: Path) -> dict[str, str]:
         if not isinstance(kind, list) or not any(kind):
             continue
         check_part(folder, name)
+        if (folder / name / f"{kind[0]}.py").exists():  # older releases of diffusers would run it, unasked
+            raise DistokError(
+                f"{folder / name} brings a program of its own, {kind[0]}.py, which is never run; use a checkpoint without"
+            )
         parts[name] = str(kind[-1])
     return parts
 
@@ -115,6 +120,10 @@ def choose_offload(
     needed["balanced"] += max((size for name, size in sizes.items() if not stays(name, "balanced")), default=0)
     for mode in ("fast", "balanced", "low") if gpu else ("fast",):
         if offload in ("auto", mode) and needed[mode] * HEADROOM <= free:
+            if mode != "fast" and find_spec("accelerate") is None:
+                raise DistokError(
+                    f"offload {mode!r} moves weights with accelerate, which is not installed; pip install accelerate"
+                )
             return mode
     mode = "fast" if offload == "auto" else offload
     remedy = (
@@ -196,6 +205,8 @@ def check_vocabulary(folder: Path, tokenizer: Any, encoder: Any) -> None:
     Raises:
         DistokError: it names more ids than the encoder embeds, or hardly any.
     """
+    if tokenizer is None or encoder is None:
+        raise DistokError(f"{folder} was saved without one of its text encoders or tokenizers; copy the whole checkpoint again")
     rows = encoder.get_input_embeddings().num_embeddings
     if not 2 < len(tokenizer) <= rows:
         raise DistokError(f"{folder}: a tokenizer of {len(tokenizer)} ids does not fit an embedding of {rows}; copy it again")

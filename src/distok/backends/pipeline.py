@@ -113,8 +113,15 @@ class DiffusersBackend(Backend):
     def encode(self, prompts: Sequence[str], tokens: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "b e"]:
         """E(q); see :class:`Backend`. Prompts are encoded at their real length."""
         parts = self._parts(tokens)
-        pooled = [self.feature(key, each.encode(prompts, parts[key]).pooled) for key, each in self.encoders.items()]
+        pooled = [
+            self.feature(key, each.encode(self.said(prompts, key), parts[key]).pooled) for key, each in self.encoders.items()
+        ]
         return torch.cat(pooled, -1) / len(pooled) ** 0.5
+
+    def said(self, prompts: Sequence[str], key: str) -> list[str]:
+        """The prompts as the pipeline gives them to a text encoder: a word that was loaded as several vectors, as all of them."""
+        convert = getattr(self.pipe, "maybe_convert_prompt", None)
+        return list(prompts) if convert is None else [convert(prompt, self.encoders[key].tokenizer) for prompt in prompts]
 
     def feature(self, key: str, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
         """From an encoder's pooled vector to its normalised feature."""
@@ -142,6 +149,7 @@ class DiffusersBackend(Backend):
         negative_prompt = negative_prompt or None  # "" and None are the same wish, which some pipelines take for two
         asked = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
         how = replace(self.defaults, **{key: value for key, value in asked.items() if value is not None})
+        self._check_size(how.size)
         given = prompts if condition is None else next(iter(condition.values()))
         count = 0 if given is None else len(given)
         if not count or count != len(seeds):
@@ -150,7 +158,7 @@ class DiffusersBackend(Backend):
             pipe = self.renderer()
             pictures = []
             try:
-                together = self._together(how.size)
+                together = self._together(how.size or self.own_size)
                 for start in range(0, count, together):
                     part = slice(start, start + together)
                     batch = self.condition(prompts[part], tokens) if condition is None else _rows(condition, part)
@@ -178,6 +186,16 @@ class DiffusersBackend(Backend):
         pipe.set_progress_bar_config(disable=True)
         pipe._exclude_from_cpu_offload = [*pipe._exclude_from_cpu_offload, *self.encoders]
         return pipe
+
+    @property
+    def own_size(self) -> int:
+        """Side in pixels of the pictures that the checkpoint draws where no size is said; the longer one where they differ."""
+        network = self.pipe.components.get("unet") or self.pipe.components.get("transformer")
+        sample: Any = getattr(self.pipe, "default_sample_size", None) or network.config.sample_size
+        return int(sample if isinstance(sample, int) else max(sample)) * int(self.pipe.vae_scale_factor)
+
+    def _check_size(self, size: int | None) -> None:
+        """Refuse a size that this family's pipeline would refuse in words of its own."""
 
     def _together(self, size: int) -> int:
         """How many pictures are denoised together; it bounds memory, and changes none but by rounding."""

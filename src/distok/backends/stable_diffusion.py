@@ -52,8 +52,8 @@ class StableDiffusionBackend(DiffusersBackend):
         return {"text_encoder": ClipEncoder(pipe.text_encoder, pipe.tokenizer)}
 
     def _condition(self, prompts: Sequence[str], tokens: Mapping[str, Tensor | None]) -> Condition:
-        prompts = [self.pipe.maybe_convert_prompt(prompt, self.encoders["text_encoder"].tokenizer) for prompt in prompts]
-        return {"prompt_embeds": self.encoders["text_encoder"].encode(prompts, tokens["text_encoder"], padded=True).last}
+        encoder, prompts = self.encoders["text_encoder"], self.said(prompts, "text_encoder")
+        return {"prompt_embeds": encoder.encode(prompts, tokens["text_encoder"], padded=True).last}
 
     def _constants(self) -> dict[str, Any]:
         return {"requires_safety_checker": self.pipe.config.requires_safety_checker}

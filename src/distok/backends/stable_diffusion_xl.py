@@ -32,7 +32,7 @@ class StableDiffusionXLBackend(DiffusersBackend):
         }
 
     def _condition(self, prompts: Sequence[str], tokens: Mapping[str, Tensor | None]) -> Condition:
-        encoded = [each.encode(prompts, tokens[key], padded=True) for key, each in self.encoders.items()]
+        encoded = [each.encode(self.said(prompts, key), tokens[key], padded=True) for key, each in self.encoders.items()]
         states = [each.penultimate for each in encoded if each.penultimate is not None]
         return {"prompt_embeds": torch.cat(states, -1), "pooled_prompt_embeds": encoded[-1].pooled}
 

@@ -65,23 +65,6 @@ class Concept:
         parts = [part for key in sorted(self.vectors) for part in (key.encode(), self.vectors[key].numpy().tobytes())]
         return digest(*parts)
 
-    def for_encoder(self, key: str, width: int) -> Float[Tensor, "n d"]:
-        """Return the vectors for one text encoder.
-
-        Raises:
-            DistokError: the concept was made for another encoder or another width.
-        """
-        if key not in self.vectors:
-            raise DistokError(
-                f"concept '{self.name}' is for {', '.join(self.vectors)}, not for '{key}'; make it anew with this backend"
-            )
-        found = self.vectors[key].shape[1]
-        if found != width:
-            raise DistokError(
-                f"concept '{self.name}' is {found} wide and this backend's {key} {width}; open the backend it was made with"
-            )
-        return self.vectors[key]
-
     def for_backend(self, widths: Mapping[str, int], label: str = "") -> dict[str, Float[Tensor, "n d"]]:
         """Return the vectors for each text encoder of a backend, in its order; vectors for encoders it lacks are left out.
 

@@ -106,6 +106,8 @@ def load_picture(path: str | Path) -> Image.Image:
     picture = _open(path)
     with suppress(Exception):  # whatever libraries raise on notes that are broken: then it stays as it lies
         picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):  # Pillow would clip what is over 255, and make it all white
+        picture = picture.convert("I").point(lambda level: level / 257).convert("L")
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

@@ -109,6 +109,11 @@ class Bench:
         held_out = {frozenset(each) for each in json.loads(self.model.provenance.get("settings", "{}")).get("held_out", [])}
         return sum(frozenset(case.asked.names) not in held_out for case in cases)
 
+    @property
+    def found_checked(self) -> bool:
+        """Whether what concepts found in training show was held to what is held out, too: not so in the first revision."""
+        return int(self.model.provenance.get("revision", "1")) > 1
+
     def spread(self, count: int | None) -> list[Case]:
         """``count`` of the cases, evenly from all of them; all with None."""
         if count is None or count >= len(self.cases):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+ARTIST_REVISION = READING_REVISION = 1  # raised with every change of what the artist draws, or of how pictures are read
 CONTROLS = ("mean-of-tokens", "mean-of-embeddings", "sentence", "names-by-weight", "dominant", "random-z")
 
 
@@ -91,7 +92,8 @@ class Contest:
         def draw(case: Case) -> Callable[[Sequence[int]], "list[Image.Image]"]:
             return lambda seeds: artist_pictures(case.asked, seeds, size)
 
-        return [self._kept("artist", case, case.seeds(count), (repr(size),), draw(case)) for case in cases]
+        parts = (repr(size), *((f"revision {ARTIST_REVISION}",) if ARTIST_REVISION > 1 else ()))
+        return [self._kept("artist", case, case.seeds(count), parts, draw(case)) for case in cases]
 
     def method(self, name: str) -> "Baseline":
         """A method by its name, with this contest's settings."""
@@ -128,6 +130,7 @@ class Contest:
         missing = [seed for seed in seeds if held is None or seed not in held.seeds]
         if missing:
             fresh = self._read(case, tuple(missing), make(missing), self._paths(name, case, missing, key))
+            held = self._load(path, case, key, name)  # again: another process may have made some in the meantime
             held = fresh if held is None else _joined(held, fresh)
             _save(held, path)
         assert held is not None
@@ -152,7 +155,8 @@ class Contest:
     @cached_property
     def _parts(self) -> tuple[str, ...]:
         bench = self.bench
-        return (bench.backend.pipeline_hash, *bench.rulers.hashes, *bench.names)
+        revision = (f"revision {READING_REVISION}",) if READING_REVISION > 1 else ()
+        return (bench.backend.pipeline_hash, *bench.rulers.hashes, *bench.names, *revision)
 
     def _paths(self, name: str, case: Case, seeds: Sequence[int], key: str) -> tuple[Path, ...]:
         folder = self.folder / "items" / name / "pictures"

@@ -70,6 +70,7 @@ def play(bench: Bench, folder: Path, stage: str, methods: Sequence[str], seeds: 
     figures = summarise(records)
     figures["settings"] = {"seeds": seeds, "cases": len(chosen), "first seed of case i": f"{STRIDE} * i", "preset": preset}
     figures["settings"]["cases that training could mix"] = bench.met(chosen)
+    figures["settings"]["concepts found were held to it"] = bench.found_checked
     figures["settings"]["methods"] = {name: repr(contest.method(name).settings) for name in ("distok", *methods)}
     figures["absent"] = {each.title: each.reason for each in absent}
     return Match(contest, chosen, items, absent, records, figures)
@@ -140,7 +141,9 @@ def tables(figures: Mapping[str, Any]) -> tuple[Table, ...]:
     """For each reader the metrics over all cases, the KL by kind of case, and the paired differences."""
     made, settings = [], figures.get("settings", {})
     met = settings.get("cases that training could mix")
-    told = f"{NOTE} Of the {settings['cases']} mixes, this DisTok could meet {met or 'none'} in training." if settings else NOTE
+    told = f"{NOTE} Of the {settings['cases']} mixes, this DisTok could meet {met or 'none'} in training" if settings else NOTE
+    if settings:
+        told += "." if settings["concepts found were held to it"] else ", but in what concepts found on the way showed."
     for reader in (name for name in ("evaluator", "labeler") if name in figures):
         kinds = figures[reader]
         every = kinds["all"]

@@ -22,6 +22,7 @@ from distok.evaluation.prompts import look_prompts
 from distok.evaluation.readings import Looks, Rulers, parents_within
 from distok.evaluation.report import Result, grid
 from distok.evaluation.reuse import compare_looks, read_all
+from distok.files import check_folder
 from distok.scorers.sets import frechet
 
 # what is drawn -> (number of species, equal weights); of each, Sizes.drawn pictures that no training saw
@@ -77,6 +78,7 @@ def check_world(
         DistokError: there is no evaluator, or a part is corrupt.
     """
     out, sizes = Path(folder), sizes or (QUICK if quick else Sizes())
+    check_folder(out)
     home = _home(world)
     rulers, missing = _open_rulers(home)
     figures = read_artist(rulers, sizes, callback)

@@ -63,7 +63,8 @@ def methods(
     figures, items = match.figures, match.items
     made = [*tables(figures)]
     if bench.rulers.evaluator is not None:
-        figures["sets"] = {title: set_measures(bench, each, items.get(ARTIST)) for title, each in items.items()}
+        artist = items.get(ARTIST)  # the very same pictures are at no distance, which says nothing
+        figures["sets"] = {title: set_measures(bench, each, None if each is artist else artist) for title, each in items.items()}
         made.append(_set_table(figures["sets"]))
     wanted = dict.fromkeys(KINDS) if scorers is None else scorers
     figures["scorers"] = {kind: _score(bench, items, kind, path, folder, device) for kind, path in wanted.items()}

@@ -26,6 +26,7 @@ class Origin:
         command: what a person typed, if anything.
         commit: of the code, with ``+`` where files were changed since; empty outside a checkout.
         versions: of this package and the libraries below it.
+        code: a hash of the package's files where no commit is known.
     """
 
     suite: str
@@ -33,6 +34,7 @@ class Origin:
     command: str
     commit: str
     versions: Mapping[str, str]
+    code: str = ""
 
     @classmethod
     def of(cls, suite: str, asked: Mapping[str, Any], command: str = "") -> "Origin":
@@ -43,12 +45,13 @@ class Origin:
                 found[name] = version(name)
             except PackageNotFoundError:
                 found[name] = "not installed"
-        return cls(suite, json.loads(json.dumps(dict(asked), default=str)), command, commit(), found)
+        known = commit()
+        return cls(suite, json.loads(json.dumps(dict(asked), default=str)), command, known, found, "" if known else code())
 
     @property
     def fingerprint(self) -> str:
         """The same for figures that would come out the same; what a person typed is no part of it."""
-        text = json.dumps([self.suite, self.asked, self.commit, self.versions], sort_keys=True)
+        text = json.dumps([self.suite, self.asked, self.commit or self.code, self.versions], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def record(self) -> dict[str, Any]:
@@ -84,6 +87,14 @@ class Origin:
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None  # not here, not whole, or of an older layout: it is run
+
+
+def code() -> str:
+    """A hash of the package's own files."""
+    folder, state = Path(__file__).resolve().parents[1], hashlib.blake2b(digest_size=8)
+    for path in sorted(folder.rglob("*.py")):
+        state.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return state.hexdigest()
 
 
 def commit() -> str:

@@ -11,6 +11,7 @@ from distok.evaluation.cases import Bench
 from distok.evaluation.job import Job
 from distok.evaluation.origin import Origin
 from distok.evaluation.report import INDEX, Result, Table, write_index
+from distok.files import check_folder
 from distok.scorers import KINDS, located
 
 EXPLORED = 12  # pictures of each prior, in units of ``seeds``
@@ -165,6 +166,7 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
     wanted = GROUPS.get(known(suite), (suite,))
     _check_use(suite, wanted, job)
     check_device(job.setup.device)
+    check_folder(job.out)
     tables = {name: _world(job, command, alone=name == suite) for name in wanted if name == "world"}
     chosen = [name for name in wanted if name in _RUN]
     if not chosen:
@@ -228,7 +230,9 @@ def _world(job: Job, command: str, alone: bool) -> tuple[Table, ...]:
     except UnavailableError as reason:
         if alone:
             raise
-        return (_unmeasured("world", reason),)
+        left_out = Result("world", {"absent": {"world": str(reason)}}, (_unmeasured("world", reason),))
+        left_out.save(job.out, Origin.of("world", job.asked(), command))  # in place of another run's
+        return left_out.tables
     return found
 
 

@@ -59,11 +59,15 @@ def save_settings(labeler: Labeler, folder: str | Path) -> Path:
     """Write a labeler's settings as ``labeler.json``: beside the weights, or for an ensemble into any folder.
 
     Raises:
-        DistokError: the folder holds no model to put them beside or cannot be written to, or an ensemble's member was not
-            opened from a folder.
+        DistokError: the folder holds no model to put them beside, or one where an ensemble is saved, or cannot be written to, or
+            an ensemble's member was not opened from a folder.
     """
     folder = Path(folder).expanduser().resolve()
     if isinstance(labeler, EnsembleLabeler):
+        if (folder / "config.json").is_file():
+            raise DistokError(
+                f"{folder} holds a model, which would be taken for the ensemble; save the ensemble to another folder"
+            )
         stored = labeler.stored(folder)
     elif not (folder / "config.json").is_file():
         raise DistokError(f"{folder} holds no config.json; the settings of a single labeler go beside its weights")

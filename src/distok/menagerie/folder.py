@@ -1,7 +1,9 @@
 """A person's own pictures as a :class:`~distok.menagerie.corpus.Source`: one folder a class, or captions beside pictures."""
 
 import json
+import os
 import re
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +40,16 @@ class Folder:
             raise DistokError(f"{root} holds no pictures ({', '.join(sorted(_SUFFIXES))}); put them in one folder a class")
         for path, _ in self.items:
             _check(path)
-        told = sorted((str(path.relative_to(self.root)), path.stat().st_size, text) for path, text in self.items)
-        self.identity = digest(json.dumps(told))
         self.words = tuple(
             dict.fromkeys(word for _, text in self.items for word in re.findall(r"[a-z]+", f"{text.lower()} a an the of photo"))
         )
         self.names = () if captioned else tuple(sorted({_name(path) for path, _ in self.items}))
+
+    @cached_property
+    def identity(self) -> str:
+        """A short hash of all pictures and captions."""
+        told = sorted((os.path.relpath(path, self.root), digest(path.read_bytes()), text) for path, text in self.items)
+        return digest(json.dumps(told))
 
     def _captioned(self) -> list[tuple[Path, str]]:
         table = self.root / "metadata.jsonl"

@@ -133,8 +133,13 @@ class World:
         torch.manual_seed(self.recipe.seed)
         model = self._begin(make_vae(), "pipeline/vae").to(memory_format=torch.channels_last)
         model = self._run(VaeStage(model, source), self.recipe.vae)
-        model.register_to_config(scaling_factor=measure_scale(model.float(), source))
+        kept = self._taken_over("vae")  # its denoiser knows its latents at its own scale
+        model.register_to_config(scaling_factor=self._scale() if kept else measure_scale(model.float(), source))
         return model
+
+    def _scale(self) -> float:
+        """The latent scale of the world it goes on from."""
+        return float(read_json(self.start / "pipeline" / "vae" / "config.json")["scaling_factor"])
 
     @_once
     def text(self) -> tuple[nn.Module, CLIPTokenizer]:

@@ -78,8 +78,10 @@ def _require_same(folder: Path, found: Mapping[str, Any], expected: Mapping[str,
                 old = {key: value for key, value in json.loads(TrainSettings().to_json()).items() if key in new} | old
             keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
             changes += [_change(key, old.get(key), new.get(key)) for key in keys]
-        elif old != new:
+        elif old != new and part != "revision":
             changes.append(_change(part, old, new))
+    if not changes and found.get("revision") != expected.get("revision"):
+        changes = ["begun by a version of distok that trains otherwise"]
     if changes:
         differs = ", ".join(changes)
         raise DistokError(f"{folder} holds another run ({differs}); resume it with its own settings or choose another --out")

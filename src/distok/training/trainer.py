@@ -33,6 +33,9 @@ from distok.training.tasks import Allowed, Tasks, draw, random_mixtures, shown
 from distok.training.words import Words, encode
 
 MODEL_FILE = "distok.safetensors"
+# Raised with every change of what the same settings make of a run that holds something out. 2: no two concepts are fused that
+# together show what is held out.
+REVISION = 2
 MEASURED = 4096  # random mixtures whose latents give the law that sampling goes through
 
 Progress = Callable[[dict[str, float]], None]
@@ -289,6 +292,7 @@ class Trainer:
             "pipeline": self.backend.fingerprint if self.settings.estimate_count else None,  # what pictures are rendered with
             "labeler": self.labeler.hash if self.labeler else None,
             "bank": self.bank.hash if self.bank else None,
+            **({"revision": REVISION} if self.settings.held_out else {}),
         }
 
     def provenance(self) -> dict[str, str]:
