@@ -106,13 +106,16 @@ class Bench:
 
     def met(self, cases: Sequence[Case]) -> int:
         """How many of the cases this DisTok could mix in training: their sets of classes are not among those it held out."""
-        held_out = {frozenset(each) for each in json.loads(self.model.provenance.get("settings", "{}")).get("held_out", [])}
-        return sum(frozenset(case.asked.names) not in held_out for case in cases)
+        return sum(frozenset(case.asked.names) not in self._held_out for case in cases)
 
     @property
     def found_checked(self) -> bool:
         """Whether what concepts found in training show was held to what is held out, too: not so in the first revision."""
-        return int(self.model.provenance.get("revision", "1")) > 1
+        return not self._held_out or int(self.model.provenance.get("revision", "1")) > 1
+
+    @property
+    def _held_out(self) -> set[frozenset[str]]:
+        return {frozenset(each) for each in json.loads(self.model.provenance.get("settings", "{}")).get("held_out", [])}
 
     def spread(self, count: int | None) -> list[Case]:
         """``count`` of the cases, evenly from all of them; all with None."""
