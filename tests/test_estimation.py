@@ -78,6 +78,19 @@ def test_estimation_sources(backend, labeler, source, mixed):
     assert not torch.equal(built.pool.tokens[6:], other.pool.tokens[6:])
 
 
+@torch.no_grad()
+def test_of_one_token_half_is_a_latent_and_a_mixture_in_turns(backend, labeler):
+    built = Trainer(short(estimate_from="both", estimate_jitter=0.0, estimate_every=5), backend, labeler, NAMES)
+    known = built.pool.known_tokens
+
+    def sampled(source, step):
+        settings = replace(built.settings, estimate_from=source)
+        return sample_tokens(built.model, known, settings, built.allowed, step, 1)
+
+    for step, source in ((0, "prior"), (5, "mixtures"), (10, "prior")):
+        assert torch.equal(sampled("both", step), sampled(source, step))
+
+
 def test_jitter_moves_tokens_in_units_of_the_real_ones(backend, labeler):
     built = Trainer(short(), backend, labeler, NAMES)
 

@@ -89,7 +89,7 @@ def test_the_models_step_moves_the_model_alone_and_leaves_no_trace_in_what_the_n
         return built
 
     built, untouched = fresh_trainer(), fresh_trainer().foresight
-    losses = built.losses(draw(0, built.settings, built.allowed, 6, built.pool.admitted))
+    losses = built.losses(draw(0, built.settings, built.allowed, built.pool.distributions))
     assert losses.foreseen > 0
     assert losses.total.item() == pytest.approx(losses.foreseen.item(), abs=1e-6)
     before = [weight.detach().clone() for weight in built.model.parameters()]

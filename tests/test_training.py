@@ -61,7 +61,6 @@ def trainer(backend, labeler, **changes):
         ({"estimate_size": 0}, "estimate_size is 0, but it must be a whole number of at least 1, or none"),
         ({"foresight_dropout": 1}, "foresight_dropout is 1, but it must be from 0 to below 1"),
         ({"ema_decay": 1}, "ema_decay is 1, but it must be from 0 to below 1"),
-        ({"estimate_from": "both"}, "estimate_count is 1, but it must be at least 2 for half and half"),
         ({"name": 1}, "there is no training setting 'name'"),
         ({"foresight_blocks": -1}, "foresight_blocks is -1, but it must be a whole number, 0 for none"),
         ({"foreseen_count": 0}, "foreseen_count is 0, but it must be a whole number of at least 1"),

@@ -38,10 +38,12 @@ def sample_tokens(
 ) -> Float[Tensor, "m d"]:
     """Tokens of latents from the prior, of encoded random mixtures, or half and half, as ``settings.estimate_from`` says.
 
-    They are a pure function of (settings.seed, step), the model and its measured latent law.
+    They are a pure function of (settings.seed, step), the model and its measured latent law. Of an odd number halved, the last
+    one is a latent of the prior and a mixture in turns.
     """
     rng = seeds.rng(settings.seed, "estimate", step)
-    mixed = {"prior": 0, "mixtures": count, "both": count // 2}[settings.estimate_from]
+    half = (count + step // settings.estimate_every % 2) // 2
+    mixed = {"prior": 0, "mixtures": count, "both": half}[settings.estimate_from]
     prior = rng.standard_normal((count - mixed, model.settings.latent_dim)).astype(np.float32)
     mixtures = random_mixtures(rng, mixed, len(known_tokens), settings.estimate_active, allowed)
     noise = rng.standard_normal((count, model.settings.token_dim)).astype(np.float32)

@@ -107,7 +107,6 @@ class TrainSettings:
             given = getattr(self, name)
             self._require(name, given is None or (_is_whole(self, name) and given >= 1), "a whole number of at least 1, or none")
         self._require("estimate_from", self.estimate_from in ESTIMATE_FROM, f"one of {', '.join(ESTIMATE_FROM)}")
-        self._require("estimate_count", self.estimate_from != "both" or self.estimate_count != 1, "at least 2 for half and half")
         self._require("input_scale", self.input_scale in ("mean", "sum"), "mean or sum")
         self._require("start", self.start in ("random", "linear"), "random or linear")
         self._require("activation", self.activation in tuple(ACTIVATIONS), f"one of {', '.join(ACTIVATIONS)}")
