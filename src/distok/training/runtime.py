@@ -34,7 +34,7 @@ def threads(count: int) -> Iterator[None]:
 def quick(device: torch.device, dtype: str) -> AbstractContextManager[object]:
     """Products of single-precision weights in bfloat16 on a device made for it: some times faster, with no risk of an overflow.
 
-    For pictures that are only read: it moves a reading by hundredths, their noise by tenths (docs/log.md).
+    For pictures that are only read: it moves a reading by hundredths, another seed by tenths (`python -m benchmarks.readings`).
     """
     able = dtype == "float32" and device.type in ("cpu", "cuda") and native_bf16(device)
     if device.type == "cuda":
