@@ -243,7 +243,8 @@ def test_cases_that_training_could_mix_are_counted(world, tmp_path):
     held = replace(world, model=tmp_path / "distok.safetensors")
     for revision, said in (("1", ", but in what concepts found on the way showed."), ("2", ".")):
         bench.model.save(held.model, bench.model.provenance | {"revision": revision})
-        tables = evaluation.run("fidelity", evaluation.Job(tmp_path, held, seeds=1, cases=2, methods=("dominant",)))["fidelity"]
+        job = evaluation.Job(tmp_path / revision, held, seeds=1, cases=2, methods=("dominant",))
+        tables = evaluation.run("fidelity", job)["fidelity"]
         assert f"Of the 2 mixes, this DisTok could meet 1 in training{said}" in tables[0].note
 
 
