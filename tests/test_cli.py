@@ -268,6 +268,9 @@ def test_train_collects_readings_first_and_only_once(distok_command, parts):
     status, _, err = distok_command(*words)
     assert (status, "run holds a run that had no bank to read from; collect into another --out" in err) == (2, True)
     assert not Path("run/bank.safetensors").exists(), "pictures were drawn for a run that cannot take them"
+    Path("a file").write_text("mine")
+    status, _, err = distok_command(*words[:-1], "a file")
+    assert (status, "cannot write to a file" in err) == (2, True)
     status, _, err = distok_command("train", *parts[:2], "--concepts", "names.txt", "--collect", 4, "--out", "other")
     assert (status, "needs a labeler; give one with --labeler" in err) == (2, True)
     status, _, err = distok_command(*words[: words.index("--collect")], "--collect-from", "run", "--out", "other")

@@ -152,9 +152,8 @@ class ConceptLab(Baseline):
     def _question(self, ask: Ask, token: Float[Tensor, "1 d"], by_prior: bool) -> str:
         """What the labeler takes the concept for, other than what it shall be."""
         how, choices = self.settings, ask.others(self.title)
-        prompt, condition = how.query_prompt.replace("{}", slot(0)), None
-        if by_prior:
-            condition = _condition(ask.backend, prompt, token)
+        prompt = how.query_prompt.replace("{}", slot(0))
+        condition = _condition(ask.backend, prompt, token) if by_prior else None
         picture = ask.render(None if by_prior else [prompt], token, seeds=[how.query_seed], condition=condition)
         reading = ask.reader().probabilities(picture, choices)[0]
         return choices[int(reading.argmax())]

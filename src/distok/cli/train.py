@@ -35,9 +35,10 @@ def train(
     offload: options.Offload = "auto",
 ) -> None:
     """Train a DisTok for a pipeline, or go on where a run was stopped."""
-    from distok.checkpoints import as_dtype, check_device, read_names, shipped
+    from distok.checkpoints import as_dtype, check_device, model_file, read_names, shipped
     from distok.cli import output
     from distok.errors import DistokError
+    from distok.files import check_folder
 
     values = options.changes(changes or [])
     values |= {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
@@ -68,8 +69,9 @@ def train(
         said = f"L_fsg begins at step {settings.foresight_after}, after the last; give more steps, or --set foresight_after=N"
         output.console(stderr=True).print(said)
     if collect:
+        check_folder(out)
         bank = bank or out / "bank.safetensors"
-        if not bank.exists() and (any(out.glob("checkpoint-*.safetensors")) or (out / "distok.safetensors").exists()):
+        if not bank.exists() and (any(out.glob("checkpoint-*.safetensors")) or model_file(out).is_file()):
             raise DistokError(f"{out} holds a run that had no bank to read from; collect into another --out")
         if processes.first:
             _collect(bank, collect, opened, reader, names, settings, collect_from)
