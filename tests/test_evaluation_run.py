@@ -231,7 +231,9 @@ def test_who_does_not_take_part_is_named_in_cost_and_sensitivity_too(world, tmp_
         assert "does not run on a StableDiffusionPipeline" in last.rows[0][1]
 
 
-def test_cases_that_training_could_mix_are_counted(world, tmp_path):
+def test_cases_that_training_could_mix_are_counted(world, tmp_path, monkeypatch):
+    from distok.evaluation import origin
+
     bench = world.open(tmp_path)
     assert bench.met(bench.spread(4)) == 4
     pair = [list(bench.cases[0].asked.names)]
@@ -241,9 +243,10 @@ def test_cases_that_training_could_mix_are_counted(world, tmp_path):
     tables = evaluation.run("fidelity", evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant",)))["fidelity"]
     assert "Of the 2 mixes, this DisTok could meet 2 in training." in tables[0].note
     held = replace(world, model=tmp_path / "distok.safetensors")
+    monkeypatch.setattr(origin, "commit", lambda: "abc")  # so that a report of the same is taken over
     for revision, said in (("1", ", but in what concepts found on the way showed."), ("2", ".")):
         bench.model.save(held.model, bench.model.provenance | {"revision": revision})
-        job = evaluation.Job(tmp_path / revision, held, seeds=1, cases=2, methods=("dominant",))
+        job = evaluation.Job(tmp_path / "held", held, seeds=1, cases=2, methods=("dominant",))
         tables = evaluation.run("fidelity", job)["fidelity"]
         assert f"Of the 2 mixes, this DisTok could meet 1 in training{said}" in tables[0].note
 

@@ -132,8 +132,12 @@ class Bench:
 
     @property
     def hashes(self) -> dict[str, Any]:
-        """Of all that decides what is measured: the pipeline, the readers, the DisTok."""
-        return {"pipeline": self.backend.pipeline_hash, "readers": list(self.rulers.hashes), "model": self.model_hash}
+        """Of all that decides what is measured and said of it: the pipeline, the readers, the DisTok and what it held out."""
+        from distok.concept import digest
+
+        held_out = digest(json.dumps([sorted(map(sorted, self._held_out)), self.found_checked]))
+        readers = list(self.rulers.hashes)
+        return {"pipeline": self.backend.pipeline_hash, "readers": readers, "model": self.model_hash, "held out": held_out}
 
     def name_token(self, name: str) -> Float[Tensor, " d"]:
         """The input token t of a class."""
