@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import itertools
 import json
 import shutil
 import subprocess
@@ -169,14 +170,15 @@ class TestSuites:
         result = surprise(bench, tmp_path, count=3)
         assert list(found) == [0, 1, 2]
         assert len(set(found.values())) == 3, "three searches, one concept"
-        assert counted == [3] * 6, "as many of each side and of the species, in either noise"
+        assert counted == [3] * 8, "as many of each side and of the species, in either noise"
         vendi = {title: row["vendi"].mean for title, row in result.figures["methods"].items()}
-        for noise in ("own noise", "the same noise"):
-            ratio, found = vendi[f"{DISTOK}, {noise}"] / vendi[f"ConceptLab, {noise}"], result.figures["ratios"][noise]
+        for noise, of in itertools.product(("own noise", "the same noise"), ("latents", "mixes")):
+            ours = f"{DISTOK}, random {of}, {noise}"
+            ratio, found = vendi[ours] / vendi[f"ConceptLab, {noise}"], result.figures["ratios"][ours]
             assert found.mean == pytest.approx(ratio)
             assert found.low < ratio < found.high
         assert "ended at one concept" not in result.tables[0].note
-        assert len(set(vendi.values())) == 6, "the noise is part of a picture, and so is what is drawn"
+        assert len(set(vendi.values())) == 8, "the noise is part of a picture, and so is what is drawn"
         assert len(list((tmp_path / "items" / "concept-lab").glob("*.safetensors"))) == 3
         shutil.rmtree(tmp_path / "items" / "concept-lab" / "pictures")
         with pytest.raises(DistokError, match="pictures of concept-lab are gone from"):
