@@ -1,11 +1,15 @@
 """Foresight: what its networks learn from readings, what they teach the model, and that both resume."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from distok import files
+from distok.errors import DistokError
 from distok.model import DisTok
 from distok.objectives import foreseen_loss
-from distok.training import MODEL_FILE, Trainer, train
+from distok.training import MODEL_FILE, Bank, Trainer, train
 from distok.training.foresight import READERS, Foresight
 from distok.training.tasks import draw
 from tests.tiny import NAMES
@@ -160,3 +164,40 @@ def test_an_interrupted_run_with_foresight_ends_the_same_to_the_byte(backend, la
     ours, theirs = (dict(DisTok.load(path).named_parameters()) for path in (whole, without))
     assert whole.name == MODEL_FILE
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours), "delta had no effect"
+
+
+def test_what_a_run_has_read_teaches_another(backend, labeler, bank, tmp_path):
+    run = short(delta=0.5, estimate_count=3, held_out=[("pig", "cat")], steps=6, foresight_memory=20)
+    given = replace(bank, record={**bank.record, "held_out": [["cat", "pig"]]})
+    train(run, backend, labeler, NAMES, tmp_path / "run", bank=given)
+    readings = Bank.load(tmp_path / "run" / "checkpoint-6.safetensors")
+    assert len(readings) == 14, "twice four of the bank and three of its own"
+    assert torch.equal(readings.tokens[7:11], bank.tokens[4:8]), "the oldest first"
+    assert readings.names == tuple(NAMES)
+    other = short(delta=0.5, estimate_count=0, bank_count=7, held_out=[("pig", "cat")], seed=1, foresight_memory=20)
+    built = Trainer(other, backend, None, NAMES, readings)
+    for _ in range(6):
+        built.advance()
+    assert torch.equal(built.foresight.tokens, readings.tokens)
+    assert torch.equal(built.foresight.distributions, readings.distributions)
+    assert built.provenance()["bank"] == readings.hash
+    with pytest.raises(DistokError, match="holds out sets of classes that the estimation bank may show mixed"):
+        Trainer(replace(other, held_out=frozenset({("dog", "lion")})), backend, None, NAMES, readings)
+    elsewhere = replace(readings, record={**readings.record, "pipeline": "0"})
+    with pytest.raises(DistokError, match="by another pipeline"):
+        Trainer(other, backend, None, NAMES, elsewhere)
+
+
+def test_a_run_that_remembers_no_readings_of_its_own_is_no_bank(backend, labeler, bank, tmp_path):
+    for folder, changes, why in (
+        ("a", {"delta": 0.0}, r"it learned without L_fsg \(delta 0\)"),
+        ("b", {"delta": 0.5, "estimate_count": 0}, "nothing was rendered in it"),
+    ):
+        train(short(steps=2, **changes), backend, labeler, NAMES, tmp_path / folder, bank=bank)
+        with pytest.raises(DistokError, match=rf"remembers no readings of its own \({why}\); give a checkpoint of one that does"):
+            Bank.load(tmp_path / folder / "checkpoint-2.safetensors")
+    damaged = tmp_path / "a" / "checkpoint-2.safetensors"
+    tensors, _ = files.read_tensors(damaged)
+    files.write_tensors(damaged, tensors, {"distok": "{"})
+    with pytest.raises(DistokError, match="does not hold what was written to it"):
+        Bank.load(damaged)

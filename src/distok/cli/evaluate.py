@@ -35,7 +35,7 @@ def evaluate(
     labeler: options.Labeler = None,
     evaluator: Annotated[Path | None, typer.Option("--evaluator", help="The independent evaluator's file.")] = None,
     bank: Annotated[
-        Path | None, typer.Option("--bank", help="ablation: readings for all, in place of their own; faster.")
+        Path | None, typer.Option("--bank", help="ablation: readings for all in place of their own, from 'distok train'.")
     ] = None,
     readings: Annotated[int | None, typer.Option("--readings", help="ablation: how many each model takes of its own.")] = None,
     recipe: Annotated[str | None, typer.Option("--recipe", help="ablation: ours or published; both by default.")] = None,

@@ -22,7 +22,9 @@ def train(
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps; the preset's by default.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Everything random derives from it.")] = None,
     labeler: options.Labeler = None,
-    bank: Annotated[Path | None, typer.Option("--bank", help="Readings that were collected ahead of time.")] = None,
+    bank: Annotated[
+        Path | None, typer.Option("--bank", help="Readings collected ahead of time, or of RUN/checkpoint-N.safetensors.")
+    ] = None,
     collect: Annotated[
         int, typer.Option("--collect", min=0, help="First render and read this many tokens, into OUT/bank.safetensors.")
     ] = 0,

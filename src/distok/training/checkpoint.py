@@ -47,10 +47,7 @@ def latest(folder: Path, record: Mapping[str, Any]) -> tuple[int, dict[str, Tens
     found = _checkpoints(folder)
     for path in found:
         try:
-            tensors, metadata = files.read_tensors(path)
-            stored = json.loads(metadata.get("distok", "{}"))
-            if stored.get("digest") != _digest(tensors):
-                raise DistokError(f"{path} does not hold what was written to it")
+            stored, tensors = read(path)
         except ValueError as error:  # a DistokError is one too
             LOG.warning("skipping a corrupt checkpoint: %s", error)
             continue
@@ -61,6 +58,22 @@ def latest(folder: Path, record: Mapping[str, Any]) -> tuple[int, dict[str, Tens
             f"no checkpoint in {folder} can be read; delete the folder to start again, or choose another with --out"
         )
     return None
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """One checkpoint: its metadata (``step``, ``record``) and the state.
+
+    Raises:
+        DistokError: not a checkpoint, or not whole.
+    """
+    tensors, metadata = files.read_tensors(path)
+    try:
+        stored: dict[str, Any] = json.loads(metadata.get("distok", "{}"))
+    except ValueError:
+        stored = {}
+    if stored.get("digest") != _digest(tensors):
+        raise DistokError(f"{path} does not hold what was written to it")
+    return stored, tensors
 
 
 def _checkpoints(folder: Path) -> list[Path]:

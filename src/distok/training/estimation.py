@@ -22,7 +22,7 @@ from distok.backends.offload import resting
 from distok.errors import DistokError
 from distok.labelers.base import BROKEN, Labeler
 from distok.model import DisTok
-from distok.training import runtime
+from distok.training import checkpoint, runtime
 from distok.training.settings import TrainSettings
 from distok.training.tasks import Allowed, random_mixtures
 
@@ -132,7 +132,7 @@ class Bank:
     tokens: Float[Tensor, "m d"]
     distributions: Float[Tensor, "m k"]
     names: tuple[str, ...]
-    record: dict[str, Any]  # how it was made: backend, labeler, prompt, seed, renders, steps, hash of all tokens
+    record: dict[str, Any]  # how it was made: backend, pipeline, labeler, what is held out; prompt, seed, renders, … or the run
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -144,12 +144,15 @@ class Bank:
 
     @classmethod
     def load(cls, path: str | Path) -> "Bank":
-        """Read a finished bank.
+        """Read a finished bank, or the readings that foresight remembers in the checkpoint of a run, oldest first.
 
         Raises:
-            DistokError: missing, corrupt, not a bank, or not finished.
+            DistokError: missing, corrupt, neither, not finished, or a run that remembers none of its own.
         """
-        bank, total = _read(Path(path))
+        path = Path(path)
+        if checkpoint.NAME.fullmatch(path.name):
+            return _of_run(path)
+        bank, total = _read(path)
         if len(bank) < total:
             raise DistokError(f"{path} holds {len(bank)} of {total} concepts; collect again with the same arguments to finish it")
         return bank
@@ -235,6 +238,19 @@ def _read(path: Path) -> tuple[Bank, int]:
         return bank, int(stored["total"])
     except (KeyError, TypeError, ValueError):
         raise DistokError(f"{path} is not an estimation bank; give a file written by distok.training.collect") from None
+
+
+def _of_run(path: Path) -> Bank:
+    """What a run has paid for teaches another, for example one with other losses."""
+    stored, state = checkpoint.read(path)
+    record = stored["record"]
+    settings = record["settings"]
+    if record["pipeline"] is None or "foresight.tokens" not in state:
+        why = "nothing was rendered in it" if record["pipeline"] is None else "it learned without L_fsg (delta 0)"
+        raise DistokError(f"the run of {path} remembers no readings of its own ({why}); give a checkpoint of one that does")
+    kept = {name: record[name] for name in ("backend", "pipeline", "labeler")}
+    record = {**kept, "held_out": settings["held_out"], "run": settings, "step": stored["step"]}
+    return Bank(state["foresight.tokens"], state["foresight.distributions"], tuple(stored["record"]["names"]), record)
 
 
 def _digest(text: str, *tensors: Tensor) -> str:

@@ -386,7 +386,7 @@ def _check(settings: TrainSettings, backend: Backend, labeler: Labeler | None, n
         )
     if bank is not None and (bank.names, bank.record["backend"]) != (names, backend.hash):
         raise DistokError("the estimation bank was collected for other classes or another text encoder; collect one for these")
-    if bank is not None and bank.record["pipeline"] != backend.pipeline_hash:
+    if bank is not None and bank.record["pipeline"] not in (backend.pipeline_hash, backend.fingerprint):
         raise DistokError(
             "the estimation bank's pictures are by another pipeline with the same text encoder, or at another guidance; collect "
             "one with this one"
