@@ -64,10 +64,10 @@ def train(
         settings = training.preset(preset, **_held_out(names, backend is None) | values)
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
     pictures = settings.estimate_count * settings.estimate_renders * settings.estimations
-    if device == "cpu" and pictures > MANY:
+    if device == "cpu" and pictures > MANY and processes.first:
         said = f"{pictures} pictures will be drawn, many hours of a CPU; give --device cuda, or take --preset menagerie"
         output.console(stderr=True).print(said)
-    if settings.delta and settings.steps <= settings.foresight_after:
+    if settings.delta and settings.steps <= settings.foresight_after and processes.first:
         said = f"L_fsg begins at step {settings.foresight_after}, after the last; give more steps, or --set foresight_after=N"
         output.console(stderr=True).print(said)
     if collect:
