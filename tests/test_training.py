@@ -78,9 +78,12 @@ def test_presets():
     assert (paper.alpha, paper.beta, paper.gamma, paper.tau) == (1, 1, 0.001, 0.85)
     assert (paper.epsilon_restrictive, paper.epsilon_aesthetic, paper.input_scale) == (0.85, 0.80, "sum")
     assert (PRESETS["menagerie"].epsilon_restrictive, PRESETS["menagerie"].input_scale) == (None, "mean")
-    of_gpu = asdict(PRESETS["menagerie"]).items() ^ asdict(PRESETS["menagerie-gpu"]).items()
-    assert all(name.startswith(("fores", "estimate_")) or name in ("steps", "delta", "render_threads") for name, _ in of_gpu)
-    with pytest.raises(DistokError, match="no training preset 'big'; choose one of paper, calibrated, menagerie, menagerie-gpu"):
+    for name in ("menagerie-gpu", "menagerie-long"):
+        changed = dict(asdict(PRESETS["menagerie"]).items() ^ asdict(PRESETS[name]).items())
+        assert all(each.startswith(("fores", "estimate_")) or each in ("steps", "delta", "render_threads") for each in changed)
+    with pytest.raises(
+        DistokError, match="no training preset 'big'; choose one of paper, calibrated, menagerie, menagerie-gpu, "
+    ):
         preset("big")
 
 

@@ -17,7 +17,7 @@ def train(
     concepts: Annotated[Path | None, typer.Option("--concepts", help="The known classes, one a line.")] = None,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", help="paper, calibrated, menagerie or menagerie-gpu; by default that of the backend."),
+        typer.Option("--preset", help="paper, calibrated, menagerie, menagerie-gpu or menagerie-long; by default the backend's."),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps; the preset's by default.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Everything random derives from it.")] = None,
