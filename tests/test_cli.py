@@ -350,8 +350,9 @@ def test_with_no_options_the_shipped_world_is_used(distok_command, world):
     _, out, _ = distok_command("read", record["pictures"][0], "--concepts", "other.txt")
     assert "distok create" not in out
     assert distok_command("explore", "-n", 1)[0] == 0
-    assert distok_command("train", "--preset", "paper", "--steps", 2, "--set", "estimate_count=0", "--out", "run")[0] == 0
-    assert distok_command("create", "tiger, frog", "-n", 1, "--model", "run")[0] == 0
+    status, out, _ = distok_command("train", "--preset", "paper", "--steps", 2, "--set", "estimate_count=0", "--out", "run")
+    assert (status, "use it: distok create 'cat=0.6, dog=0.4' --model run/distok.safetensors\n" in out) == (0, True)
+    assert distok_command(*shlex.split(out.split("use it: distok ")[1]), "-n", 1)[0] == 0
 
 
 def test_demo_lays_everything_on_one_page(distok_command, world, tmp_path):

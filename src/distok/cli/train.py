@@ -84,7 +84,7 @@ def train(
     with output.progress("training", lines=20, shown=processes.first) as bar:
         path = training.train(settings, opened, reader, names, out, lambda s: bar(int(s["step"]), int(s["steps"])), readings)
     if processes.first:
-        use = ["create", _example(names), *output.opened(backend_path, path, labeler_path, device, dtype, offload)]
+        use = ["create", _example(names), *output.opened(backend, path, labeler, device, dtype, offload)]
         output.show(f"trained: {output.bold(path)}", f"[dim]use it: {output.command(*use)}[/dim]")
 
 
