@@ -65,7 +65,7 @@ def train(
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
     pictures = settings.estimate_count * settings.estimate_renders * settings.estimations
     if device == "cpu" and pictures > MANY and processes.first:
-        said = f"{pictures} pictures will be drawn, many hours of a CPU; give --device cuda, or take --preset menagerie"
+        said = f"{pictures} pictures will be drawn, hours of a CPU; give --device cuda, or take --preset menagerie"
         output.console(stderr=True).print(said)
     if settings.delta and settings.steps <= settings.foresight_after and processes.first:
         said = f"L_fsg begins at step {settings.foresight_after}, after the last; give more steps, or --set foresight_after=N"

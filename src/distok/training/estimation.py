@@ -249,8 +249,8 @@ def _of_run(path: Path) -> Bank:
         why = "nothing was rendered in it" if record["pipeline"] is None else "it learned without L_fsg (delta 0)"
         raise DistokError(f"the run of {path} remembers no readings of its own ({why}); give a checkpoint of one that does")
     kept = {name: record[name] for name in ("backend", "pipeline", "labeler")}
-    record = {**kept, "held_out": settings["held_out"], "run": settings, "step": stored["step"]}
-    return Bank(state["foresight.tokens"], state["foresight.distributions"], tuple(stored["record"]["names"]), record)
+    made = {**kept, "held_out": settings["held_out"], "run": settings, "step": stored["step"]}
+    return Bank(state["foresight.tokens"], state["foresight.distributions"], tuple(record["names"]), made)
 
 
 def _digest(text: str, *tensors: Tensor) -> str:
