@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distok.distribution import MAX_CLASSES, Distribution, compare, dirichlet, js, kl, mean, random_mix, sample_prior, spearman
+from distok.distribution import MAX_CLASSES, Distribution, compare, dirichlet, js, kl, mean, random_mixes, sample_prior, spearman
 from distok.distribution.priors import CAUCHY_CLIP, CAUCHY_SCALE
 from distok.errors import DistokError
 from distok.seeds import rng
@@ -244,15 +244,31 @@ def test_unknown_prior():
         sample_prior("normal", 0, 3, 0)
 
 
-def test_a_random_mix_depends_on_its_number_and_has_two_to_four_parents_in_sight():
+def test_random_mixes_are_dealt_and_have_two_or_three_parents_in_sight():
     names = [f"class {i}" for i in range(60)]
-    mixes = [random_mix(names, 5, row) for row in range(300)]
-    assert mixes[7] == random_mix(names, 5, 7)
-    assert mixes[7] != random_mix(names, 6, 7)
-    assert {len(mix.names) for mix in mixes} == {2, 3, 4}
+    mixes = random_mixes(names, 300, 5)
+    assert mixes[:40] == random_mixes(names, 40, 5)
+    assert mixes[7] != random_mixes(names, 8, 6)[7]
+    assert {len(mix.names) for mix in mixes} == {2, 3}
     assert len({mix.names for mix in mixes}) > 290
     assert np.mean([min(mix.weights) > 0.05 for mix in mixes]) > 0.9
-    assert set(random_mix(("cat", "dog"), 0, 0).names) == {"cat", "dog"}
+
+
+@given(st.integers(0, 1000), st.integers(1, 40))
+def test_random_mixes_of_one_shuffle_share_no_name(seed, classes):
+    names = [f"class {i}" for i in range(classes)]
+    deck: set[str] = set()
+    for mix in random_mixes(names, 60, seed):
+        assert min(2, classes) <= len(set(mix.names)) == len(mix.names) <= 3
+        if len(deck) + len(mix.names) > classes:
+            deck = set()
+        assert not deck & set(mix.names)
+        deck |= set(mix.names)
+
+
+def test_random_mixes_of_few_names():
+    assert {frozenset(mix.names) for mix in random_mixes(("cat", "dog"), 5, 0)} == {frozenset(("cat", "dog"))}
+    assert [mix.names for mix in random_mixes(("cat",), 2, 0)] == [("cat",)] * 2
 
 
 def test_dirichlet_draws_valid_mixes_of_the_size_asked_for():

@@ -166,6 +166,7 @@ class TestSuites:
             return ready
 
         monkeypatch.setattr(ConceptLab, "prepare", prepared)
+        monkeypatch.setattr(suite, "COUNTS", (2, 24))
         monkeypatch.setattr(suite, "judge", lambda bench, pictures: counted.append(len(pictures)) or judge(bench, pictures))
         result = surprise(bench, tmp_path, count=3)
         assert list(found) == [0, 1, 2]
@@ -175,9 +176,13 @@ class TestSuites:
         for noise, of in itertools.product(("own noise", "the same noise"), ("latents", "mixes")):
             ours = f"{DISTOK}, random {of}, {noise}"
             ratio, found = vendi[ours] / vendi[f"ConceptLab, {noise}"], result.figures["ratios"][ours]
-            assert found.mean == pytest.approx(ratio)
-            assert found.low < ratio < found.high
+            assert list(found) == ["2", "3"]
+            assert found["3"].mean == pytest.approx(ratio)
+            assert found["3"].low < ratio < found["3"].high
+            assert found["2"].mean < 2, "of two concepts each"
         assert "ended at one concept" not in result.tables[0].note
+        assert [row[0] for row in result.tables[1].rows] == list(result.figures["ratios"])
+        assert set(result.images) == {"surprise.png", "surprise-growth.png"}
         assert len(set(vendi.values())) == 8, "the noise is part of a picture, and so is what is drawn"
         assert len(list((tmp_path / "items" / "concept-lab").glob("*.safetensors"))) == 3
         shutil.rmtree(tmp_path / "items" / "concept-lab" / "pictures")

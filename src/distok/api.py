@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distok.asking import PROMPT, Mix, Progress, as_distribution, check_count, check_prompt, seeds_from, slug, within
 from distok.checkpoints import as_dtype, check_device, known_names, locate
-from distok.distribution import MIXTURE, Distribution, check_surprise, js, kl, mean, random_mix, sample_prior
+from distok.distribution import MIXTURE, Distribution, check_surprise, js, kl, mean, random_mixes, sample_prior
 from distok.errors import DistokError
 from distok.selection import PREVIEWS, ROUNDS, preview_steps, refine
 
@@ -132,7 +132,7 @@ class Creator:
         check_count(n)
         check_surprise(prior)
         if prior == MIXTURE:
-            made = [self.concept(random_mix(self.names, seed, i)) for i in range(n)]
+            made = [self.concept(mix) for mix in random_mixes(self.names, n, seed)]
         else:
             drawn = torch.from_numpy(sample_prior(prior, n, self.model.settings.latent_dim, seed))
             # One by one: the last bits of a matrix product depend on its size.

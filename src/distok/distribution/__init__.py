@@ -1,7 +1,7 @@
 """Distributions over named classes: parsing, printing, comparing, drawing. NumPy only."""
 
 from distok.distribution.measures import compare, js, kl, mean, spearman
-from distok.distribution.priors import MIXTURE, PRIORS, SURPRISES, check_surprise, dirichlet, random_mix, sample_prior
+from distok.distribution.priors import MIXTURE, PRIORS, SURPRISES, check_surprise, dirichlet, random_mixes, sample_prior
 from distok.distribution.simplex import MAX_CLASSES, Distribution
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "js",
     "kl",
     "mean",
-    "random_mix",
+    "random_mixes",
     "sample_prior",
     "spearman",
 ]

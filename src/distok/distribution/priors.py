@@ -25,8 +25,8 @@ _DRAWS: dict[str, Callable[[np.random.Generator, int], Float[np.ndarray, " w"]]]
 PRIORS = tuple(_DRAWS)
 MIXTURE = "mixture"  # not a law of latents: a random mix, encoded
 SURPRISES = (*PRIORS, MIXTURE)
-# Of a random mix: as many classes as training mixes, and weights that seldom leave one of them out of sight.
-PARENTS = (2, 3, 4)
+# Of a random mix: how many classes, and weights that seldom leave one of them out of sight.
+PARENTS = (2, 3)
 CONCENTRATION = 4.0
 
 
@@ -55,11 +55,24 @@ def check_surprise(kind: str) -> None:
         raise DistokError(f"unknown prior '{kind}'; choose {', '.join(PRIORS)} or {MIXTURE}")
 
 
-def random_mix(names: Sequence[str], seed: int, row: int) -> Distribution:
-    """Draw a mix of 2, 3 or 4 of the names (fewer where there are not as many), which depends on ``(names, seed, row)`` alone."""
-    random = rng(seed, "prior", MIXTURE, row)
-    classes = min(int(random.choice(PARENTS)), len(names))
-    return dirichlet(names, random, classes, CONCENTRATION)
+def random_mixes(names: Sequence[str], n: int, seed: int) -> list[Distribution]:
+    """Deal ``n`` mixes of 2 or 3 of the names; those of one shuffle share no name.
+
+    The names are dealt like cards, and shuffled anew when fewer are left than a mix takes. So the first mixes are as different as
+    mixes can be, and mix i depends on ``(names, seed, i)`` alone, never on ``n``.
+
+    Raises:
+        DistokError: there are no names.
+    """
+    dealt, deck = [], list[str]()
+    for row in range(n):
+        random = rng(seed, "prior", MIXTURE, row)
+        classes = min(int(random.choice(PARENTS)), len(names))
+        if len(deck) < classes:
+            deck = [names[i] for i in random.permutation(len(names))]
+        dealt.append(dirichlet(deck[:classes], random, classes, CONCENTRATION))
+        deck = deck[classes:]
+    return dealt
 
 
 def dirichlet(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distok import seeds
 from distok.backends.prompts import PROMPT
-from distok.distribution import MIXTURE, Distribution, random_mix, sample_prior
+from distok.distribution import MIXTURE, Distribution, random_mixes, sample_prior
 from distok.errors import DistokError
 from distok.evaluation.pictures import Darkroom, Shot
 from distok.evaluation.readings import Rulers
@@ -164,7 +164,7 @@ class Bench:
         """
         model = model or self.model
         if prior == MIXTURE:
-            return torch.stack([self.token(random_mix(self.names, seed, i), model) for i in range(count)])
+            return torch.stack([self.token(mix, model) for mix in random_mixes(self.names, count, seed)])
         drawn = torch.from_numpy(sample_prior(prior, count, model.settings.latent_dim, seed))
         return torch.cat([model.decode(row[None] if raw else model.sample_latents(row[None])) for row in drawn])
 

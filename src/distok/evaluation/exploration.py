@@ -35,7 +35,7 @@ def exploration(bench: Bench, count: int = 120, seed: int = 0) -> Result:
     pictures[SINGLES] = bench.darkroom.develop(f"exploration: {SINGLES}", shots)
     figures = {name: judge(bench, each) for name, each in pictures.items()}
     note = f"{count} pictures each, by the evaluator; 95 % intervals over pictures. Vendi and distance on its features. "
-    note += f"{MIXTURE.capitalize()}: not random latents but those of random mixes of two to four classes, encoded."
+    note += f"{MIXTURE.capitalize()}: not random latents but those of random mixes of two or three classes, encoded."
     table = exploration_table("Random exploration", figures, "latents", note)
     page = grid({name: each[:10] for name, each in pictures.items()}, [f"seed {number}" for number in numbers[:10]])
     return Result("exploration", figures, (table,), (), {"exploration.png": page})

@@ -19,7 +19,7 @@ REUSED = 2  # pictures of each look are ``seeds`` divided by this
 FUSED = 2  # pictures of each concept of the series, likewise
 VARIED = 5  # pictures a case under each varied setting, likewise
 VARIED_CASES = 20
-CONCEPTS = 24  # open-ended ones of each method: a search takes half a minute each
+CONCEPTS = 100  # open-ended ones of each method, as many as VLM-guided adaptive negatives were measured with
 
 
 def _fidelity(bench: Bench, job: Job) -> Result:
