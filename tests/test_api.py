@@ -6,10 +6,12 @@ import torch
 
 import distok
 from distok.api import Creator
-from distok.asking import slug
+from distok.asking import PLACE, slug
 from distok.backends import open_backend
+from distok.backends.encoder import PLACEHOLDER
 from distok.checkpoints import check_device, known_names, locate, read_names, shipped
 from distok.errors import DistokError
+from distok.gallery import save_creation, save_exploration
 from distok.selection import candidates
 from distok.training import train
 from tests import edge, tiny
@@ -114,6 +116,40 @@ def test_a_recipe_makes_its_picture_again(creator):
     )
     assert concept.hash == recipe.concept_hash
     assert np.array_equal(pixels(again), pixels(creation.pictures))
+
+
+def test_a_seed_may_be_a_number_of_numpy(creator, tmp_path):
+    record = save_creation(creator.create(MIX, n=2, seed=np.int64(3), best_of=2), tmp_path)
+    assert distok.read_recipe(record["pictures"][0]).seed == record["seeds"][0] in candidates(3, 2)
+    save_exploration(creator, creator.explore(1), tmp_path, "a {}", np.int64(3))
+    assert distok.read_recipe(tmp_path / "normal-0-000.png").seed == 3
+    with pytest.raises(DistokError, match=r"the seed is 1\.5; use a whole number"):
+        creator.create(MIX, seed=1.5)
+
+
+def test_pictures_that_cannot_be_read_are_there(creator, monkeypatch):
+    def read(*_):
+        raise DistokError("the answer is no list")
+
+    monkeypatch.setattr(type(creator.labeler), "read", read)
+    drawn = creator.draw(MIX, n=1)
+    assert (len(drawn.pictures), drawn.measured, drawn.kl, drawn.js) == (1, None, None, None)
+    for verb in (lambda: creator.measure(drawn), lambda: creator.create(MIX, n=1)):
+        with pytest.raises(DistokError, match="the answer is no list"):
+            verb()
+
+
+def test_what_no_tokenizer_takes_is_refused_in_words(creator):
+    assert PLACE == PLACEHOLDER
+    for asked, message in (
+        ({"prompt": "a \udcff {}"}, "the prompt .* holds bytes that are no UTF-8"),
+        ({"prompt": "a <tcrt> {}"}, "the prompt .* holds <tcrt>, which is what a concept's place is called inside; leave it out"),
+        ({"negative_prompt": "\udcff"}, "the negative prompt .* holds bytes that are no UTF-8; type it again"),
+        ({"size": 16_392}, "size is 16392, but a multiple of 8 pixels is expected, 16384 at most"),
+        ({"steps": 1001}, "steps is 1001, but this pipeline was trained with 1000; ask for 1000 at most"),
+    ):
+        with pytest.raises(DistokError, match=message):
+            creator.create(MIX, n=1, **asked)
 
 
 def test_a_recipe_of_another_model_is_refused(creator):
@@ -225,8 +261,9 @@ def test_devices():
     check_device("cpu")
     with pytest.raises(DistokError, match="unknown device 'toaster'; choose cpu or cuda"):
         check_device("toaster")
-    with pytest.raises(DistokError, match="device 'cuda:99' is not here"):
-        check_device("cuda:99")
+    for absent in ("cuda:99", "meta"):
+        with pytest.raises(DistokError, match=f"device '{absent}' is not here"):
+            check_device(absent)
 
 
 def test_a_part_of_the_menagerie_that_is_not_there_says_how_to_get_it():

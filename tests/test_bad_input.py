@@ -72,6 +72,20 @@ def test_mixes(refuse, mix, message):
         (["create", MIX, "--seed", -5], "the seed is -5; use a whole number from 0 to 2^63 - 1"),
         (["create", MIX, "--seed", 2**63 - 1, "-n", 2], "from 0 to 2^63 - 1 less the 1 that 2 pictures count up"),
         (["create", MIX, "--steps", 0], "steps is 0"),
+        (
+            ["create", MIX, "--seed", 2**63 - 1, "-n", 1, "--best-of", 3],
+            "is too large to choose the best of 3: their seeds",
+        ),
+        (["create", MIX, "--steps", 1001], "steps is 1001, but this pipeline was trained with 1000; ask for 1000 at most"),
+        (["create", MIX, "--size", 80_000_000], "but a multiple of 8 pixels is expected, 16384 at most; correct it"),
+        (["create", MIX, "--prompt", "a \udcff {}"], r"the prompt 'a \udcff {}' holds bytes that are no UTF-8; type it again"),
+        (["create", MIX, "--negative-prompt", "\udcff"], r"the negative prompt '\udcff' holds bytes that are no UTF-8"),
+        (["create", "\udcff, cat", "--any-words"], r"the class '\udcff' holds bytes that are no UTF-8"),
+        (["create", "<tcrt>, cat", "--any-words"], "the class '<tcrt>' holds <tcrt>, which is what a concept's place is called"),
+        (["create", MIX, "--prompt", "a <tcrt> {}"], "the prompt 'a <tcrt> {}' holds <tcrt>, which is what a concept's place"),
+        (["create", MIX, "--device", "meta"], "device 'meta' is not here"),
+        (["baseline", "sentence", "pig, owl", "--prompt", "a \udcff {}"], "holds bytes that are no UTF-8; type it again"),
+        (["export", "c.safetensors", "--format", "a1111/forge"], "unknown export format 'a1111/forge'; choose diffusers, a1111"),
         (["create", MIX, "--guidance-scale", "nan"], "guidance_scale is nan"),
         (["create", MIX, "--size", 13], "size is 13"),
         (["create", MIX, "--device", "toaster"], "unknown device 'toaster'; choose cpu or cuda"),
@@ -119,6 +133,27 @@ def test_a_folder_that_cannot_be_written(refuse, command, tmp_path):
     assert "cannot write to file/deep (Not a directory); choose another folder with --out" in refuse(
         *command, "--out", "file/deep"
     )
+
+
+def test_a_name_that_is_too_long_for_the_system(refuse, tmp_path):
+    from distok import Concept
+
+    concept = Concept("c", {"text_encoder": torch.ones(1, 768)}).save(tmp_path / "c.safetensors")
+    target = "x" * 250 + ".safetensors"
+    said = f"distok: cannot use {target} (File name too long); choose another path, and run the command again\n"
+    assert refuse("export", concept, "--out", target) == said
+
+
+def test_a_folder_that_may_not_be_looked_into(refuse, monkeypatch, tmp_path):
+    inside = Path.exists
+
+    def exists(self, **options):  # as for anybody but root, who runs tests, too
+        if self.name == "closed":
+            raise PermissionError(13, "Permission denied", str(self))
+        return inside(self, **options)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    assert "cannot use closed (Permission denied); choose another path" in refuse("create", MIX, "--out", "closed")
 
 
 def test_concept_files(refuse, tmp_path):
@@ -214,7 +249,7 @@ def test_ctrl_c_that_something_swallowed_is_raised_again(tmp_path):
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=30)
     assert (running.returncode, out) == (130, "ready\n"), err
-    assert err == "distok: stopped; run the same command again to go on\n"
+    assert err == "distok: stopped\n", "not every command can go on"
 
 
 def test_ctrl_c_ends_in_one_line(tmp_path, pipeline_folder):

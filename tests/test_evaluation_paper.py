@@ -2,9 +2,7 @@
 
 import copy
 import csv
-import itertools
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -149,54 +147,6 @@ class TestSuites:
         mixed = Item(Case(0, "x", Distribution(("pig", "owl"), (0.2, 0.8))), (0,), {}, {}, ())
         assert said(mixed) == "a photo of a creature that is a mix of owl and pig"
         assert said(Item(Case(0, "x", Distribution(("pig",), (1.0,))), (0,), {}, {}, ())) == "a photo of a pig"
-
-    def test_surprises_are_counted_equally_and_each_search_has_its_own_seed(self, bench, tmp_path, monkeypatch):
-        from distok.baselines.concept_lab import ConceptLab
-        from distok.evaluation import surprise as suite
-
-        templates = ("a photo of a {}", "a cute {} in snow", "the red {}")  # the seed of a search decides which, step by step
-        few = {"steps_of_training": 3, "query_every": 3, "learning_rate": 0.5, "templates": templates}
-        monkeypatch.setattr(ConceptLab, "MENAGERIE", {**ConceptLab.MENAGERIE, **few})
-        found, counted = {}, []
-        prepare, judge = ConceptLab.prepare, suite.judge
-
-        def prepared(method, ask):
-            ready = prepare(method, ask)
-            found[method.settings.seed] = ready.concept.hash
-            return ready
-
-        monkeypatch.setattr(ConceptLab, "prepare", prepared)
-        monkeypatch.setattr(suite, "COUNTS", (2, 24))
-        monkeypatch.setattr(suite, "judge", lambda bench, pictures: counted.append(len(pictures)) or judge(bench, pictures))
-        result = surprise(bench, tmp_path, count=3)
-        assert list(found) == [0, 1, 2]
-        assert len(set(found.values())) == 3, "three searches, one concept"
-        assert counted == [3] * 8, "as many of each side and of the species, in either noise"
-        vendi = {title: row["vendi"].mean for title, row in result.figures["methods"].items()}
-        for noise, of in itertools.product(("own noise", "the same noise"), ("latents", "mixes")):
-            ours = f"{DISTOK}, random {of}, {noise}"
-            ratio, found = vendi[ours] / vendi[f"ConceptLab, {noise}"], result.figures["ratios"][ours]
-            assert list(found) == ["2", "3"]
-            assert found["3"].mean == pytest.approx(ratio)
-            assert found["3"].low < ratio < found["3"].high
-            assert found["2"].mean < 2, "of two concepts each"
-        assert "ended at one concept" not in result.tables[0].note
-        assert [row[0] for row in result.tables[1].rows] == list(result.figures["ratios"])
-        assert set(result.images) == {"surprise.png", "surprise-growth.png"}
-        assert len(set(vendi.values())) == 8, "the noise is part of a picture, and so is what is drawn"
-        assert len(list((tmp_path / "items" / "concept-lab").glob("*.safetensors"))) == 3
-        shutil.rmtree(tmp_path / "items" / "concept-lab" / "pictures")
-        with pytest.raises(DistokError, match="pictures of concept-lab are gone from"):
-            surprise(bench, tmp_path, count=3)
-
-    def test_searches_that_end_at_one_concept_are_said_to(self, bench, tmp_path, monkeypatch):
-        from distok.baselines.concept_lab import ConceptLab
-
-        still = {"steps_of_training": 1, "learning_rate": 1e-9, "templates": ("a photo of a {}",)}
-        monkeypatch.setattr(ConceptLab, "MENAGERIE", {**ConceptLab.MENAGERIE, **still})
-        result = surprise(bench, tmp_path, count=2)
-        assert result.figures["methods"]["ConceptLab, the same noise"]["vendi"].mean == pytest.approx(1, abs=1e-3)
-        assert "The 2 searches of ConceptLab ended at one concept" in result.tables[0].note
 
     def test_sensitivity_repeats_the_comparison_under_each_setting(self, bench, tmp_path):
         result = sensitivity(bench, tmp_path, seeds=1, cases=2, chosen=("dominant",))

@@ -188,7 +188,10 @@ def test_weights_of_a_scorer_that_came_later_are_asked(world, tmp_path, monkeypa
 
     before = located(job.scorers)
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"converted in place")
-    assert located(job.scorers) != before, "what was scored without them does not stand"
+    weighed = located(job.scorers)
+    assert weighed != before, "what was scored without them does not stand"
+    (tmp_path / "weights" / "tokenizer.json").write_text("{}")
+    assert located(job.scorers) != weighed, "nor what was found missing for want of a tokenizer"
     with pytest.raises(DistokError, match="unknown scorer 'clipscor'; choose one of"):
         evaluation.Job(tmp_path, scorers={"clipscor": None})
 

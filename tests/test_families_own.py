@@ -10,6 +10,7 @@ import transformers
 
 from distok.backends import loading, open_backend
 from distok.backends.kandinsky2_2 import find_prior
+from distok.backends.pipeline import counter
 from distok.errors import DistokError
 from distok.training import preset, train
 from tests import tiny_families
@@ -35,6 +36,43 @@ def test_a_checkpoint_without_a_size_is_trained_for(labeler, tmp_path):
     settings = preset("calibrated", steps=2, sub_steps=2, hidden_dim=8, estimate_every=1, estimate_steps=1)
     assert settings.estimate_size is None
     assert train(settings, backend, labeler, NAMES, tmp_path / "run").is_file()
+
+
+@pytest.mark.parametrize(("family", "step_of"), [("flux", 16), ("kandinsky22", 64)])
+def test_a_size_that_this_family_would_round_is_refused(family, step_of, tmp_path):
+    backend = open_backend(tiny_families.save(family, tmp_path / family))
+    step = 8 * backend.size_step
+    assert backend.render(["a cat"], seeds=[1], steps=1, size=step)[0].size == (step, step)
+    backend.pipe.vae_scale_factor = 8  # that of the published ones
+    if "movq" in backend.pipe.components:
+        backend.pipe.movq.register_to_config(block_out_channels=(1, 1, 1, 1))
+    with pytest.raises(DistokError, match=f"size is 520, but this pipeline draws multiples of {step_of} pixels; correct it"):
+        backend.render(["a cat"], seeds=[1], steps=1, size=520)
+
+
+def test_a_pipelines_name_does_not_hang_on_the_process(tmp_path):
+    folder = tiny_families.save("sd1", tmp_path / "sd1")
+    path = folder / "scheduler" / "scheduler_config.json"
+    stored = json.loads(path.read_text())
+    for key in [key for key in stored if key in ("trained_betas", "thresholding", "timestep_spacing")]:
+        del stored[key]  # as in a checkpoint of an older release
+    path.write_text(json.dumps(stored))
+    one, other = open_backend(folder), open_backend(folder)
+    left_out = one.pipe.scheduler.config["_use_default_values"]
+    assert len(left_out) > 1
+    other.pipe.scheduler.register_to_config(_use_default_values=left_out[::-1])  # a set's order, and so another in each process
+    assert (one.fingerprint, one.pipeline_hash) == (other.fingerprint, other.pipeline_hash)
+    other.pipe.scheduler.register_to_config(beta_start=0.5)
+    del other.fingerprint
+    assert one.fingerprint != other.fingerprint
+
+
+def test_a_scheduler_that_calls_once_more_than_there_are_steps_ends_at_the_last():
+    told = []
+    step = counter(lambda *done: told.append(done), start=2, part=2, count=6, steps=3)
+    for done in range(1, 5):
+        step(done)
+    assert told == [(8, 18), (10, 18), (12, 18), (12, 18)]
 
 
 def test_a_size_that_only_this_family_refuses_is_refused_in_our_words(tmp_path):

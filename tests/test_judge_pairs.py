@@ -1,5 +1,7 @@
 """Choices between two: sides that stay what they are as a study grows, and a ranking of those alone that were chosen from."""
 
+import json
+
 import pytest
 
 from distok.judge import pairwise
@@ -101,3 +103,28 @@ def test_methods_without_a_vote_are_not_ranked(made, tmp_path):
     for entry in found.figures["criteria"].values():
         assert {each["method"] for each in entry["strengths"]} == {asked["method"], asked["against"]}
     assert len(found.tables[1].rows) == 2
+
+
+def test_the_command_sends_the_key_and_the_settings_it_is_given(made, distok_command, monkeypatch, tmp_path):
+    monkeypatch.setenv("MY_JUDGE_KEY", "s3cret")
+    items = made("first second", 3)
+    rows = [{"picture": str(each.picture), "method": each.method, "case": each.case, "asked": each.asked} for each in items]
+    (tmp_path / "manifest.json").write_text(json.dumps(rows))
+    with Endpoint() as server:
+        words = ["judge", "pairs", "manifest.json", "--base-url", server.url, "--model", "judge-1", "--timeout", 20]
+        settings = ["--key-variable", "MY_JUDGE_KEY", "--max-tokens", 77, "--temperature", 0.5, "--no-mirror", "--repeats", 2]
+        status, out, err = distok_command(*words, "--out", "out", *settings, "--json")
+        assert (status, len(server.requests)) == (0, 3 * 2), err
+        assert {request.headers["Authorization"] for request in server.requests} == {"Bearer s3cret"}
+        assert {(request.body["max_tokens"], request.body["temperature"]) for request in server.requests} == {(77, 0.5)}
+        assert "s3cret" not in out + err
+        assert all(b"s3cret" not in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+        assert distok_command(*words, "--out", "plain", "--limit", 1)[0] == 0
+        assert "Authorization" not in server.requests[-1].headers
+        monkeypatch.delenv("MY_JUDGE_KEY")
+        status, _, err = distok_command(*words, "--out", "none", "--key-variable", "MY_JUDGE_KEY")
+        assert (status, err.splitlines()[-1]) == (
+            2,
+            "distok: the environment variable MY_JUDGE_KEY holds no usable key; set it, or leave --key-variable out",
+        )
+        assert len(server.requests) == 3 * 2 + 1

@@ -101,6 +101,7 @@ def vqa_scores(labeler, folder, pictures, question, answers):
     """-loss · tokens of ``BlipForQuestionAnswering`` itself, and the number of tokens."""
     tokenizer, images = parts(folder)
     asked = tokenizer([question], return_tensors="pt")
+    asked["input_ids"][:, 0] = tokenizer.convert_tokens_to_ids("[ENC]")  # as in BLIP's own blip_vqa.py
     scores, counts = torch.zeros(len(pictures), len(answers)), torch.zeros(len(answers))
     for row, picture in enumerate(pictures):
         pixels = images(images=[picture], return_tensors="pt")["pixel_values"]

@@ -26,6 +26,7 @@ def make(seed=0, **changes):
         ({"latent_dim": 0}, "latent_dim is 0, but a width is a whole number of at least 1"),
         ({"hidden_dim": 2.5}, "hidden_dim is 2.5"),
         ({"activation": "step"}, "activation is 'step'; choose one of gelu"),
+        ({"parts": (8, 9)}, r"parts are \(8, 9\), but have to add up to token_dim, 16"),
         ({"input_scale": "max"}, "input_scale is 'max'; choose 'mean' or 'sum'"),
     ],
 )
@@ -90,6 +91,23 @@ def test_tokens_stay_within_the_radius_of_real_ones(scale, seed):
     assert (radius <= model.token_radius * 1.001).all()
 
 
+def test_each_encoders_part_keeps_to_its_own_radius_and_spread():
+    tokens = torch.cat([0.01 * torch.randn(50, 4), 10 * torch.randn(50, 12)], 1)
+    model = make(parts=(4, 12))
+    model.fit_tokens(tokens)
+    assert torch.equal(model.token_scale, tokens.std(0)), "a quiet encoder is not raised to the floor of a loud one"
+    drawn = model.decode(1e4 * torch.randn(200, 4))
+    standard = ((each - model.token_mean) / model.token_scale for each in (tokens, drawn))
+    for real, made in zip(*(each.split([4, 12], 1) for each in standard), strict=True):
+        longest = [each.square().mean(1).sqrt().max().item() for each in (real, made)]
+        assert longest[1] == pytest.approx(longest[0], rel=1e-3)
+    assert model.token_radius.shape == (2,)
+    whole = make()
+    whole.fit_tokens(tokens)
+    assert whole.token_radius.shape == ()
+    assert (whole.token_scale[:4] > 2 * tokens.std(0)[:4]).all(), "which is what happened to both as one"
+
+
 def test_a_dimension_no_name_uses_does_not_explode():
     model, tokens = make(), torch.randn(10, 16)
     tokens[:, 3] = 0.5
@@ -135,6 +153,14 @@ def test_saved_and_loaded_is_the_same_function(tmp_path):
     assert torch.equal(loaded.sample_latents(torch.ones(1, 4)), model.sample_latents(torch.ones(1, 4)))
     assert (loaded.settings, loaded.provenance) == (model.settings, {"backend": "abc"})
     assert loaded.save(tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_a_model_for_two_encoders_is_loaded_as_it_was(tmp_path):
+    model = make(parts=(4, 12))
+    loaded = DisTok.load(model.save(tmp_path / "distok.safetensors"))
+    assert loaded.settings == model.settings
+    z = 100 * torch.randn(3, 4)
+    assert torch.equal(loaded.decode(z), model.eval().decode(z))
 
 
 def test_load_refuses_what_is_not_a_model(tmp_path):

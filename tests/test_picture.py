@@ -2,6 +2,7 @@ import io
 import json
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,24 @@ def test_other_tools_find_what_they_look_for(picture, recipe, tmp_path):
     )
     told = json.loads(text["distok"])
     assert (told["distribution"], told["z"], told["seed"]) == ({"pig": 0.6, "sheep": 0.4}, [0.25, -1.5], 7)
+
+
+def test_a_name_with_commas_ends_no_value_of_the_line(recipe):
+    told = replace(recipe, backend='mine, "v2": big').parameters()
+    assert r'Model: "mine, \"v2\": big", TI hashes: "pig60-sheep40: ' in told
+
+
+@pytest.mark.parametrize(("kind", "place", "damage"), [("avif", -30, bytes(30)), ("dds", 80, b"\4\0\0\0ZZZZ")])
+def test_whatever_a_format_raises_on_damage_is_said_in_one_line(kind, place, damage, tmp_path):
+    if kind == "avif":
+        pytest.importorskip("PIL._avif", reason="this Pillow reads none")
+    path = tmp_path / f"p.{kind}"
+    Image.new("RGB", (32, 32), "red").save(path)
+    data = bytearray(path.read_bytes())
+    data[place : place + len(damage) or None] = damage
+    path.write_bytes(data)
+    with pytest.raises(DistokError, match=r"is not a picture that can be read \(.+\); give a PNG or JPEG"):
+        load_picture(path)
 
 
 def test_the_same_picture_is_the_same_file(picture, recipe, tmp_path):

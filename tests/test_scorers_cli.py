@@ -164,6 +164,11 @@ class TestCommand:
         _, own, _ = distok_command("score", "own.png", *metrics)
         _, told, _ = distok_command("score", "own.png", *metrics, "--prompt", "a photo of a cat dog", "--mix", MIX)
         assert json.loads(own) == json.loads(told)
+        asked = {"cat": 0.5, "lion": 0.0, "dog": 0.5}
+        write_picture(tmp_path / "own.png", pictures()[0], replace(RECIPE, distribution=asked))
+        assert json.loads(distok_command("score", "own.png", *metrics[:2], "--json")[1])["mean"] == {
+            "clipscore": json.loads(told)["mean"]["clipscore"]
+        }, "a class of no weight is no word"
 
     def test_an_explored_picture_has_no_words_to_compare_with(self, distok_command, tmp_path, options, clip_folder):
         write_picture(tmp_path / "own.png", pictures()[0], replace(RECIPE, concept="normal-0-003", distribution=None))

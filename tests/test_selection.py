@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from distok.baselines import baseline, search
 from distok.distribution import Distribution, js
 from distok.errors import DistokError
-from distok.selection import candidates, closest, preview_steps, refine
+from distok.selection import candidates, choose, closest, preview_steps, refine, visible
 from tests.tiny import NAMES
 
 pytest_plugins = ("tests.evaluation_parts",)
@@ -19,6 +20,23 @@ def test_candidates_belong_to_their_picture_alone():
     assert not set(candidates(5, 8)) & set(candidates(6, 8))
     with pytest.raises(DistokError, match="cannot choose the best of 65 pictures; give a number from 1 to 64"):
         candidates(0, 65)
+    assert candidates(2**63 - 1001, 2)[-1] == 2**63 - 1
+    with pytest.raises(DistokError, match=r"the seed \d+ is too large to choose the best of 2: their seeds are 1000 apart"):
+        candidates(2**63 - 1000, 2)
+
+
+def test_a_black_picture_is_neither_chosen_nor_read():
+    black, white = Image.new("RGB", (2, 2)), Image.new("RGB", (2, 2), (0, 0, 1))
+    assert visible([black, white, black, white]) == [1, 3]
+    assert visible([black, black]) == [0, 1]
+    asked, seen = Distribution(("pig", "owl"), (0.5, 0.5)), []
+
+    def read(pictures):
+        seen.extend(pictures)
+        return [Distribution(("pig", "owl"), (0.9, 0.1))] * len(pictures)
+
+    seeds, kept = choose(asked, [7], 3, lambda *_: [black, white, black], read)
+    assert (seeds, kept, seen) == ([1007], [white], [white])
 
 
 def test_the_closest_is_that_of_least_kl():

@@ -20,6 +20,7 @@ from distok.training import (
     TrainSettings,
     preset,
 )
+from distok.training.parallel import Processes
 from distok.training.tasks import Allowed, draw, heard, random_mixtures
 from tests.tiny import NAMES
 from tests.tiny import run_settings as short
@@ -356,3 +357,19 @@ def test_no_concept_and_no_fusion_is_a_step_without_effect(backend):
     assert built.advance() is None
     assert built.step == 1
     assert all(torch.equal(*pair) for pair in zip(before, built.model.parameters(), strict=True))
+
+
+def test_a_process_without_a_task_takes_part_in_the_step(backend, labeler):
+    built = trainer(backend, labeler, sub_steps=1, gamma=0.0, delta=0.0)
+    tasks = draw(0, built.settings, built.allowed, built.pool.distributions)
+    assert len(tasks) == 1
+
+    class Second(Processes):
+        def total(self, part):
+            return part
+
+    built.processes = Second(1, 2)
+    losses = built.losses(tasks)
+    losses.total.backward()
+    assert losses.total.item() == 0
+    assert all((parameter.grad == 0).all() for parameter in built.model.encoder.parameters())

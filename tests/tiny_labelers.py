@@ -11,7 +11,7 @@ from tests import tiny
 
 SIDE = 16
 QUESTION = "what animal is in the photo ?"
-BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]", *tiny.WORDS, "what", "animal", "is", "?", ".", "##er")
+BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *tiny.WORDS, "what", "animal", "is", "?", ".", "##er", "[DEC]", "[ENC]")
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
@@ -28,7 +28,7 @@ def save_blip(folder: Path, task: str) -> Path:
 
     text = {
         **TOWER, "vocab_size": len(BERT), "encoder_hidden_size": 32, "max_position_embeddings": 32, "projection_dim": 16,
-        "bos_token_id": 5, "pad_token_id": 0, "eos_token_id": 3, "sep_token_id": 3, "initializer_range": 0.3,
+        "bos_token_id": BERT.index("[DEC]"), "pad_token_id": 0, "eos_token_id": 3, "sep_token_id": 3, "initializer_range": 0.3,
     }  # fmt: skip
     vision = {**TOWER, "image_size": SIDE, "patch_size": 8, "initializer_range": 0.3}
     config = BlipConfig(text_config=text, vision_config=vision, projection_dim=16, image_text_hidden_size=16)

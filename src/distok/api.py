@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distok.asking import PROMPT, Mix, Progress, as_distribution, check_count, check_prompt, seeds_from, slug, within
+from distok.asking import PROMPT, Mix, Progress, as_distribution, check_count, check_drawing, seeds_from, slug, within
 from distok.checkpoints import as_dtype, check_device, known_names, locate
-from distok.distribution import MIXTURE, Distribution, check_surprise, js, kl, mean, random_mixes, sample_prior
+from distok.creation import Creation
+from distok.distribution import MIXTURE, Distribution, check_surprise, random_mixes, sample_prior
 from distok.errors import DistokError
-from distok.selection import PREVIEWS, ROUNDS, preview_steps, refine
+from distok.selection import PREVIEWS, ROUNDS, choose, preview_steps, refine, visible
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,32 +23,6 @@ if TYPE_CHECKING:
     from distok.concept import Concept, Recipe
     from distok.labelers import Labeler
     from distok.model import DisTok
-
-
-@dataclass(frozen=True, eq=False)
-class Creation:
-    """What came out, beside what was asked.
-
-    Attributes:
-        concept: the reusable token.
-        prompt: with ``{}`` where the token went.
-        pictures, seeds, recipes: one each, in order.
-        asked: the mix asked for; None for an explored concept.
-        readings: the labeler's reading of each picture; empty without a labeler.
-        measured: their mean; None without a labeler.
-        kl, js: KL(asked ‖ measured) and the Jensen-Shannon divergence in nats; None where a side is missing.
-    """
-
-    concept: "Concept"
-    prompt: str
-    pictures: "list[Image.Image]"
-    seeds: list[int]
-    recipes: "list[Recipe]"
-    asked: Distribution | None
-    readings: list[Distribution]
-    measured: Distribution | None
-    kl: float | None
-    js: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +88,7 @@ class Creator:
         def look(given: Distribution, seeds: Sequence[int]) -> list[Distribution]:
             told = within(callback, next(done), 1, rounds)
             drawn = self._render([self.concept(given, any_words)] * len(seeds), prompt, list(seeds), told, sketch)
-            return self.read(drawn, tuple(dict.fromkeys((*self.names, *given.names))))
+            return self.read([drawn[i] for i in visible(drawn)], tuple(dict.fromkeys((*self.names, *given.names))))
 
         assert asked.distribution is not None
         found = refine(asked.distribution, look, rounds, pictures, seed)
@@ -154,7 +129,7 @@ class Creator:
         """Render ``n`` pictures of one concept; picture i has the seed ``seed + i`` and depends on it alone, never on ``n``.
 
         Args:
-            concept: made with this backend.
+            concept: made with this backend, or another of the same text encoders.
             prompt: with ``{}`` where the concept goes.
             n: 1 … 1000.
             seed: of the first picture, 0 or more.
@@ -162,7 +137,7 @@ class Creator:
             settings: ``steps``, ``guidance_scale``, ``size``, ``negative_prompt``; None is the checkpoint's own.
 
         Raises:
-            DistokError: a prompt without ``{}`` or too long, a value out of range, a concept of another backend.
+            DistokError: a prompt without ``{}`` or too long, a value out of range, a concept for text encoders of other widths.
         """
         check_count(n)
         return self._render([concept] * n, prompt, seeds_from(seed, n), callback, settings)
@@ -198,7 +173,25 @@ class Creator:
         best_of: int = 1,
         **settings: Any,
     ) -> Creation:
-        """Make (or take) a concept, render it ``n`` times and read the pictures back; see :meth:`concept` and :meth:`render`.
+        """Make (or take) a concept, render it ``n`` times and read the pictures back: :meth:`draw`, then :meth:`measure`.
+
+        Raises:
+            DistokError: as these.
+        """
+        return self.measure(self.draw(mix, prompt, n, seed, any_words, callback, best_of, **settings))
+
+    def draw(
+        self,
+        mix: "Mix | Concept",
+        prompt: str = PROMPT,
+        n: int = 4,
+        seed: int = 0,
+        any_words: bool = False,
+        callback: Progress | None = None,
+        best_of: int = 1,
+        **settings: Any,
+    ) -> Creation:
+        """Make (or take) a concept and render it ``n`` times; see :meth:`concept` and :meth:`render`.
 
         Args:
             best_of: render each picture from so many seeds and keep the one whose reading is closest to what was asked.
@@ -206,19 +199,23 @@ class Creator:
         Raises:
             DistokError: as :meth:`render`; or ``best_of`` is out of range, or has no labeler or no mix to go by.
         """
-        check_prompt(prompt)
         concept = self.concept(mix, any_words) if isinstance(mix, Distribution | Mapping | str) else self._spelled(mix)
         check_count(n)
-        seeds, asked = seeds_from(seed, n), concept.distribution
+        seeds = seeds_from(seed, n)
         if best_of == 1:
             pictures = self._render([concept] * n, prompt, seeds, callback, settings)
         else:
             seeds, pictures = self._best(concept, prompt, seeds, best_of, callback, settings)
         recipes = [self.recipe(concept, prompt, each, picture, **settings) for each, picture in zip(seeds, pictures, strict=True)]
-        readings = self.readings(pictures, asked)
-        measured = mean(readings) if readings else None
-        compared = (kl(asked, measured), js(asked, measured)) if asked and measured else (None, None)
-        return Creation(concept, prompt, pictures, seeds, recipes, asked, readings, measured, *compared)
+        return Creation(concept, prompt, pictures, seeds, recipes)
+
+    def measure(self, creation: Creation) -> Creation:
+        """The creation with its pictures read back; without a labeler as it is.
+
+        Raises:
+            DistokError: the labeler cannot read one.
+        """
+        return replace(creation, readings=self.readings(creation.pictures, creation.asked))
 
     def readings(self, pictures: "Sequence[Image.Image]", asked: Distribution | None = None) -> list[Distribution]:
         """Read pictures over the known classes and those asked for; an empty list without a labeler."""
@@ -235,7 +232,7 @@ class Creator:
         return make_recipe(
             concept,
             prompt=prompt,
-            seed=seed,
+            seed=int(seed),
             steps=how.steps if steps is None else steps,
             guidance_scale=float(how.guidance_scale if scale is None else scale),
             size=picture.width,
@@ -300,21 +297,15 @@ class Creator:
         settings: Mapping[str, Any],
     ) -> "tuple[list[int], list[Image.Image]]":
         """The best of ``count`` candidates of each picture, and its seed."""
-        from distok.selection import candidates, closest
-
         asked = concept.distribution
         if asked is None or self.labeler is None:
             missing = "a labeler to read them; open one with --labeler" if asked else "a mix to compare them with; leave it out"
             raise DistokError(f"choosing the best of {count} pictures needs {missing}")
-        chosen, kept, total = [], [], len(seeds)
-        for done, seed in enumerate(seeds):
-            numbers = candidates(seed, count)
-            told = within(callback, done, 1, total)
-            pictures = self._render([concept] * count, prompt, numbers, told, settings)
-            place = closest(asked, self.readings(pictures, asked))
-            chosen.append(numbers[place])
-            kept.append(pictures[place])
-        return chosen, kept
+
+        def draw(done: int, numbers: Sequence[int]) -> "list[Image.Image]":
+            return self._render([concept] * count, prompt, list(numbers), within(callback, done, 1, len(seeds)), settings)
+
+        return choose(asked, seeds, count, draw, lambda pictures: self.readings(pictures, asked))
 
     def _spelled(self, concept: "Concept") -> "Concept":
         """The concept with its mix in the spelling of the known classes: a reading cannot name a class in two spellings."""
@@ -339,7 +330,7 @@ class Creator:
 
         from distok.backends import slot
 
-        check_prompt(prompt)
+        check_drawing(prompt, settings)
         first_row: dict[int, int] = {}  # a concept that is asked for again keeps its rows
         rows, prompts = [], []
         for concept in concepts:

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from distok.distribution import Distribution
 from distok.errors import DistokError
 
 PROMPT = "a photo of a {}"
 MAX_PICTURES = 1000
+MAX_SEED = 2**63 - 1
+PLACE = "<tcrt>"  # where a token goes, as the tokenizers of distok.backends have it
 
 Mix = Distribution | Mapping[str, float] | str
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
@@ -21,8 +24,12 @@ def as_distribution(mix: Mix, known: Sequence[str] | None = None, strangers: boo
         strangers: accept other names, too, as they are typed: ``--any-words``.
     """
     if isinstance(mix, str):
-        return Distribution.parse(mix, known, strangers)
-    return Distribution.from_mapping(mix.as_dict() if isinstance(mix, Distribution) else mix, known, strangers)
+        made = Distribution.parse(mix, known, strangers)
+    else:
+        made = Distribution.from_mapping(mix.as_dict() if isinstance(mix, Distribution) else mix, known, strangers)
+    for name in made.names:
+        check_text(name, "the class")
+    return made
 
 
 def slug(distribution: Distribution) -> str:
@@ -32,9 +39,28 @@ def slug(distribution: Distribution) -> str:
 
 
 def check_prompt(prompt: str) -> None:
-    """Refuse a prompt that has no place for the concept."""
+    """Refuse a prompt that has no place for the concept, or is no text."""
     if "{}" not in prompt:
         raise DistokError(f"the prompt {prompt[:60]!r} has no {{}}; write {{}} where the concept goes, as in {PROMPT!r}")
+    check_text(prompt, "the prompt")
+
+
+def check_text(text: str, what: str) -> None:
+    """Refuse text that no tokenizer takes as it is."""
+    if any("\ud800" <= sign <= "\udfff" for sign in text):  # what Python makes of bytes that are not UTF-8
+        raise DistokError(f"{what} {text[:60]!r} holds bytes that are no UTF-8; type it again")
+    if PLACE in text:
+        raise DistokError(f"{what} {text[:60]!r} holds {PLACE}, which is what a concept's place is called inside; leave it out")
+
+
+def check_drawing(prompt: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a prompt, steps, guidance, size or negative prompt that no pipeline takes, before one is loaded or draws."""
+    check_prompt(prompt)
+    check_text(settings.get("negative_prompt") or "", "the negative prompt")
+    from distok.backends.base import RenderDefaults  # takes a second to import
+
+    numbers = {key: settings.get(key) for key in ("steps", "guidance_scale", "size")}
+    RenderDefaults(**{key: value for key, value in numbers.items() if value is not None})
 
 
 def check_count(n: int) -> None:
@@ -56,7 +82,7 @@ def within(callback: Progress | None, start: int, part: int, total: int) -> Prog
 
 def seeds_from(seed: int, n: int) -> list[int]:
     """The seeds of ``n`` pictures, counted up from ``seed``."""
-    if not 0 <= seed <= 2**63 - max(n, 1):
+    if not 0 <= seed <= MAX_SEED - max(n - 1, 0) or seed != int(seed):
         several = f" less the {n - 1} that {n} pictures count up" if n > 1 else ""
         raise DistokError(f"the seed is {seed}; use a whole number from 0 to 2^63 - 1{several}")
-    return [seed + index for index in range(n)]
+    return [int(seed) + index for index in range(n)]  # NumPy's whole numbers are not JSON

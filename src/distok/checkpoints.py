@@ -102,7 +102,7 @@ def check_device(device: str) -> None:
     except RuntimeError:
         raise DistokError(f"unknown device '{device}'; choose cpu or cuda") from None
     try:
-        torch.empty(0, device=device)
+        torch.ones(1, device=device).item()  # "meta" has tensors, but no numbers in them
     except (AssertionError, RuntimeError, NotImplementedError):  # a library's own words, another for each kind of device
         raise DistokError(
             f"device '{device}' is not here ({torch.cuda.device_count()} CUDA devices); choose cpu, or see 'distok doctor'"

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from distok.asking import within
 from distok.distribution import Distribution
 from distok.errors import DistokError
-from distok.files import write_text
+from distok.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from distok.api import Creation, Creator
+    from distok.api import Creator
     from distok.asking import Progress
     from distok.concept import Concept
+    from distok.creation import Creation
 
 RECORD = "made.json"
 SHEET = "sheet.png"
@@ -35,48 +36,71 @@ def suffix(made: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def claimed(folder: str | Path, made: Mapping[str, Any], force: bool = False) -> Iterator[Path]:
-    """Make ``folder`` ours to write into, before any time is spent on pictures; given back where nothing was made in it.
+def claimed(folder: str | Path, made: Mapping[str, Any], names: Sequence[str] = (), force: bool = False) -> Iterator[Path]:
+    """Make ``folder`` ours to write into, before any time is spent on pictures; left as it was where nothing was made in it.
 
     Args:
         made: a JSON-able account of what will be made; a folder that holds the same is written over.
+        names: of the files that will be written, beside those that most commands write.
         force: write over something else, too.
 
     Raises:
-        DistokError: the folder holds something else that was made here, a file under a name of ours without an account of it,
-            or cannot be written.
+        DistokError: the folder holds something else that was made here, a file under one of these names without an account of
+            it, or cannot be written.
     """
     folder = Path(folder)
     text = json.dumps(made, indent=2, sort_keys=True) + "\n"
     record, new = folder / RECORD, [each for each in (folder, *folder.parents) if not each.exists()]
-    claims = not record.exists()
+    found, before = _content(record), _beside(record)
     if not force:
-        _refuse_other(record, text)
+        _refuse_other(record, found, text, (*OURS, *names))
     write_text(record, text)
     try:
         yield folder
     except BaseException:
-        with suppress(OSError):  # what another command has put there in the meantime stays
-            if claims and [each.name for each in folder.iterdir()] == [RECORD]:
-                record.unlink()
+        with suppress(OSError, DistokError):
+            if before is not None and before == _beside(record):  # nor has another command written there in the meantime
+                if found is None:
+                    record.unlink()
+                elif found:
+                    write_bytes(record, found)
                 for each in new:  # the innermost first
                     each.rmdir()
         raise
 
 
-def _refuse_other(record: Path, text: str) -> None:
+def _content(record: Path) -> bytes | None:
+    """What a record holds: nothing where it cannot be read, None where there is none."""
     try:
-        found = record.read_text(encoding="utf-8") if record.is_file() else None
-    except (OSError, UnicodeDecodeError):
-        found = ""
-    if found is not None and found != text:
+        return record.read_bytes() if record.is_file() else None
+    except OSError:
+        return b""
+
+
+def _beside(record: Path) -> dict[str, int] | None:
+    """The other files in a record's folder, and when each was written; None where that cannot be seen."""
+    try:
+        return {each.name: each.lstat().st_mtime_ns for each in record.parent.iterdir() if each != record}
+    except FileNotFoundError:
+        return {}
+    except OSError:
+        return None
+
+
+def _refuse_other(record: Path, found: bytes | None, text: str, names: Sequence[str]) -> None:
+    if found is not None and found != text.encode():
         raise DistokError(f"{record.parent} already holds something else made by distok; choose another --out, or add --force")
-    taken = [name for name in OURS if (record.parent / name).exists()] if found is None else []
+    taken = [name for name in names if (record.parent / name).exists()] if found is None else []
     if taken:
         raise DistokError(
             f"{record.parent} already holds a {taken[0]}, and no {RECORD} that says where it is from; choose another --out, "
             "or add --force to write over it"
         )
+
+
+def picture_name(concept: "Concept", seed: int) -> str:
+    """What a creation's picture is called."""
+    return f"{concept.name}-{seed}.png"
 
 
 def save_creation(creation: "Creation", folder: str | Path) -> dict[str, Any]:
@@ -86,7 +110,7 @@ def save_creation(creation: "Creation", folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     paths = []
     for picture, recipe in zip(creation.pictures, creation.recipes, strict=True):
-        paths.append(write_picture(folder / f"{creation.concept.name}-{recipe.seed}.png", picture, recipe))
+        paths.append(write_picture(folder / picture_name(creation.concept, recipe.seed), picture, recipe))
     concept = creation.concept.save(folder / CONCEPT)
     captions = [_caption(reading) for reading in creation.readings] or None
     sheet = save_sheet(folder / SHEET, contact_sheet(creation.pictures, captions))
@@ -113,6 +137,11 @@ def save_creation(creation: "Creation", folder: str | Path) -> dict[str, Any]:
     }
 
 
+def exploration_names(concept: "Concept") -> tuple[str, str]:
+    """What the picture and the file of an explored concept are called."""
+    return f"{concept.name}.png", f"{concept.name}.safetensors"
+
+
 def save_exploration(
     creator: "Creator",
     concepts: "Sequence[Concept]",
@@ -122,26 +151,32 @@ def save_exploration(
     callback: "Progress | None" = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Render one picture of each concept; write pictures, concepts, a JSON line each, and a contact sheet; return the record."""
+    """Render one picture of each concept; write pictures, concepts, a JSON line each, and a contact sheet; return the record.
+
+    Raises:
+        DistokError: some pictures could not be read; all are written first.
+    """
     from distok.concept import contact_sheet, write_picture
 
     folder, total = Path(folder), len(concepts)
     pictures: list[Image.Image] = []
     rows: list[dict[str, Any]] = []
+    unread: DistokError | None = None
     for start in range(0, total, creator.backend.at_once):
         batch = concepts[start : start + creator.backend.at_once]
         made = creator.render_each(batch, prompt, seed, within(callback, start, len(batch), total), **settings)
-        readings = creator.readings(made) or [None] * len(batch)
-        for concept, picture, reading in zip(batch, made, readings, strict=True):
+        try:
+            readings = creator.readings(made)
+        except DistokError as error:
+            readings, unread = [], error
+        for concept, picture, reading in zip(batch, made, readings or [None] * len(batch), strict=True):
+            recipe = creator.recipe(concept, prompt, seed, picture, **settings)
+            drawn, token = (folder / name for name in exploration_names(concept))
             rows.append(
                 {
                     "name": concept.name,
-                    "picture": str(
-                        write_picture(
-                            folder / f"{concept.name}.png", picture, creator.recipe(concept, prompt, seed, picture, **settings)
-                        )
-                    ),
-                    "concept": str(concept.save(folder / f"{concept.name}.safetensors")),
+                    "picture": str(write_picture(drawn, picture, recipe)),
+                    "concept": str(concept.save(token)),
                     "asked": concept.distribution and concept.distribution.as_dict(),
                     "measured": reading and reading.as_dict(),
                     "z": concept.z and list(concept.z),
@@ -151,6 +186,8 @@ def save_exploration(
     lines = write_text(folder / "concepts.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     captions = [_caption(Distribution.from_mapping(row["measured"])) if row["measured"] else row["name"] for row in rows]
     sheet = save_sheet(folder / SHEET, contact_sheet(pictures, captions))
+    if unread:
+        raise DistokError(f"{unread}; the pictures are in {folder}, not all of them measured") from unread
     return {
         "n": total,
         "prompt": prompt,

@@ -1,6 +1,6 @@
 """DisTok: the distribution encoder E_dis and the creative decoder D_tok, two small MLPs around a latent space.
 
-Shapes: b batch, n samples, d token width, w latent width, k names.
+Shapes: b batch, n samples, d token width, w latent width, k names, s text encoders.
 """
 
 import json
@@ -25,7 +25,7 @@ class DisTokSettings:
     """Sizes of the two networks.
 
     Raises:
-        DistokError: a width below 1 or an unknown activation or input scale.
+        DistokError: a width below 1, parts that are no token, or an unknown activation or input scale.
     """
 
     token_dim: int  # width d of the text encoder's input embeddings
@@ -33,12 +33,16 @@ class DisTokSettings:
     hidden_dim: int = 768  # hidden width of both MLPs (paper)
     activation: str = "gelu"  # the paper leaves it open; smooth, so finite differences agree with gradients
     input_scale: Literal["mean", "sum"] = "mean"  # a fused pair enters as (t1 + t2) / 2 or, as in the paper, t1 + t2
+    parts: tuple[int, ...] = ()  # widths of the text encoders that a token joins; none where it is of one
 
     def __post_init__(self) -> None:
         for name in ("token_dim", "latent_dim", "hidden_dim"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise DistokError(f"{name} is {value!r}, but a width is a whole number of at least 1; correct it")
+        object.__setattr__(self, "parts", tuple(self.parts))
+        if self.parts and (sum(self.parts) != self.token_dim or min(self.parts) < 1):
+            raise DistokError(f"parts are {self.parts}, but have to add up to token_dim, {self.token_dim}; correct one")
         if self.activation not in ACTIVATIONS:
             raise DistokError(f"activation is {self.activation!r}; choose one of {', '.join(ACTIVATIONS)}")
         if self.input_scale not in ("mean", "sum"):
@@ -49,8 +53,8 @@ class DisTok(nn.Module, HubModel):
     """Mixture of known tokens → latent → creative token: t = D_tok(E_dis(Σ p_i t_i)) (paper, distribution input).
 
     A token is a function of the latent alone, so that latents can also be sampled. Inputs are standardised by the mean and
-    spread of real tokens, and outputs mapped back through them with their radius capped at the largest real one: the frozen
-    encoder never meets a token longer than those it was trained on.
+    spread of real tokens, and outputs mapped back through them with their radius capped at the largest real one, for each text
+    encoder's part: no frozen encoder meets a token longer than those it was trained on.
     """
 
     token_mean: Tensor
@@ -69,7 +73,7 @@ class DisTok(nn.Module, HubModel):
         self.decoder = nn.Sequential(nn.Linear(w, h), activation(), nn.Linear(h, d))
         self.register_buffer("token_mean", torch.zeros(d))
         self.register_buffer("token_scale", torch.ones(d))
-        self.register_buffer("token_radius", torch.ones(()))
+        self.register_buffer("token_radius", torch.ones([len(settings.parts)] if settings.parts else []))
         self.register_buffer("latent_mean", torch.zeros(w))
         self.register_buffer("latent_factor", torch.eye(w))
 
@@ -81,8 +85,9 @@ class DisTok(nn.Module, HubModel):
         self.token_mean.copy_(tokens.mean(0))
         scale = tokens.std(0)
         # A dimension that no name uses would otherwise be blown up when it is standardised.
-        self.token_scale.copy_(scale.clamp(min=1e-2 * scale.mean().clamp(min=1e-8)))
-        self.token_radius.copy_(_radius(self._standardise(tokens)).max())
+        floors = [1e-2 * part.mean().clamp(min=1e-8) for part in scale.split(self._widths)]
+        self.token_scale.copy_(torch.maximum(scale, self._over(torch.stack(floors))))
+        self.token_radius.copy_(self._radius(self._standardise(tokens)).amax(0).view_as(self.token_radius))
 
     @torch.no_grad()
     def start_linear(self, tokens: Float[Tensor, "k d"]) -> None:
@@ -118,8 +123,8 @@ class DisTok(nn.Module, HubModel):
     def decode(self, z: Float[Tensor, "b w"]) -> Float[Tensor, "b d"]:
         """D_tok of a latent, at the scale of real tokens."""
         direction = self.decoder(z)
-        shrink = self.token_radius / torch.maximum(_radius(direction), self.token_radius)
-        return self.token_mean + self.token_scale * direction * shrink
+        shrink = self.token_radius / torch.maximum(self._radius(direction), self.token_radius)
+        return self.token_mean + self.token_scale * direction * self._over(shrink)
 
     def forward(self, mixture: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """The creative token of a mixture."""
@@ -175,10 +180,18 @@ class DisTok(nn.Module, HubModel):
     def _standardise(self, mixture: Tensor) -> Tensor:
         return (mixture - self.token_mean) / self.token_scale
 
+    @property
+    def _widths(self) -> list[int]:
+        return list(self.settings.parts) or [self.settings.token_dim]
 
-def _radius(direction: Float[Tensor, "b d"]) -> Float[Tensor, "b 1"]:
-    # The floor keeps the square root differentiable at zero.
-    return direction.square().mean(-1, keepdim=True).clamp(min=1e-12).sqrt()
+    def _radius(self, direction: Float[Tensor, "b d"]) -> Float[Tensor, "b s"]:
+        squares = [part.square().mean(-1, keepdim=True) for part in direction.split(self._widths, -1)]
+        return torch.cat(squares, -1).clamp(min=1e-12).sqrt()  # the floor keeps the root differentiable at zero
+
+    def _over(self, values: Float[Tensor, "*b s"]) -> Float[Tensor, "*b d"]:
+        """A value of each part, for every number of it."""
+        parts = zip(values.split(1, -1), self._widths, strict=True)
+        return torch.cat([each.expand(*each.shape[:-1], width) for each, width in parts], -1)
 
 
 def _pass_through(network: nn.Sequential, into: Float[Tensor, "m n"], out: Float[Tensor, "o m"]) -> None:

@@ -3,13 +3,20 @@
 Shapes: c candidates of a picture.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from distok import seeds
+from distok.asking import MAX_SEED
 from distok.distribution import Distribution, kl, mean
 from distok.errors import DistokError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+LOG = logging.getLogger(__name__)
 APART = 1000  # between the seeds of one picture's candidates: as many pictures as one call makes at most
 MOST = 64
 ROUNDS = 5
@@ -26,10 +33,15 @@ def candidates(seed: int, count: int) -> list[int]:
     """Seeds of the candidates of the picture with ``seed``, which is the first of them; of ``seed`` and ``count`` alone.
 
     Raises:
-        DistokError: ``count`` is not in 1 … 64.
+        DistokError: ``count`` is not in 1 … 64, or the last seed is above 2^63 - 1.
     """
     if not 1 <= count <= MOST:
         raise DistokError(f"cannot choose the best of {count} pictures; give a number from 1 to {MOST}")
+    if seed > MAX_SEED - APART * (count - 1):
+        raise DistokError(
+            f"the seed {seed} is too large to choose the best of {count}: their seeds are {APART} apart, up to 2^63 - 1; "
+            "give a smaller one"
+        )
     return [seed + APART * i for i in range(count)]
 
 
@@ -37,6 +49,49 @@ def closest(asked: Distribution, readings: Sequence[Distribution]) -> int:
     """Place of the reading with the least KL(asked ‖ reading); the first of equals."""
     apart = [kl(asked, reading) for reading in readings]
     return apart.index(min(apart))
+
+
+def is_black(picture: "Image.Image") -> bool:
+    """Whether a picture is black all over, as a checkpoint's safety checker leaves those that it refuses."""
+    return not any(high for _, high in picture.convert("RGB").getextrema())
+
+
+def visible(pictures: "Sequence[Image.Image]") -> list[int]:
+    """Places of the pictures that are not black, or all where every one is."""
+    lit = [place for place, picture in enumerate(pictures) if not is_black(picture)]
+    return lit or list(range(len(pictures)))
+
+
+def choose(
+    asked: Distribution,
+    firsts: Sequence[int],
+    count: int,
+    draw: "Callable[[int, Sequence[int]], Sequence[Image.Image]]",
+    read: "Callable[[Sequence[Image.Image]], Sequence[Distribution]]",
+) -> "tuple[list[int], list[Image.Image]]":
+    """The best of ``count`` candidates of each picture, and its seed.
+
+    Args:
+        asked: the mix.
+        firsts: a seed for each picture, that of its first candidate.
+        draw: draws one candidate a seed, told how many pictures are done.
+        read: reads each.
+
+    Raises:
+        DistokError: as :func:`candidates`, before anything is drawn.
+    """
+    chosen, kept = [], []
+    for done, numbers in enumerate([candidates(seed, count) for seed in firsts]):
+        pictures = draw(done, numbers)
+        lit = visible(pictures)
+        try:
+            place = lit[closest(asked, read([pictures[each] for each in lit]))]
+        except DistokError as error:  # no picture is lost to that
+            LOG.warning("the %d drawings from seed %d cannot be compared (%s); the first is kept", count, numbers[0], error)
+            place = lit[0]
+        chosen.append(numbers[place])
+        kept.append(pictures[place])
+    return chosen, kept
 
 
 @dataclass(frozen=True)

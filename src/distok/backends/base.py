@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 BATCH, GPU_BATCH = 16, 512
+MAX_SIZE = 16_384  # pixels a side
 Condition = dict[str, Tensor]  # what conditions a denoiser, by the pipeline's own names; each tensor begins with b
 
 
@@ -29,7 +30,7 @@ class RenderDefaults:
     Attributes:
         steps: denoising steps, at least 1.
         guidance_scale: from 0 to 100.
-        size: pixels, square; None is the checkpoint's own.
+        size: pixels, square, at most 16384; None is the checkpoint's own.
         prior_steps: steps of the prior, where there is one.
         prior_guidance_scale: guidance of the prior, from 0 to 100.
     """
@@ -49,8 +50,8 @@ class RenderDefaults:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value <= 100:
                 raise DistokError(f"{name} is {value!r}, but a number from 0 to 100 is expected; correct it")
-        if self.size is not None and (not isinstance(self.size, int) or self.size < 8 or self.size % 8):
-            raise DistokError(f"size is {self.size!r}, but a multiple of 8 pixels is expected; correct it")
+        if self.size is not None and (not isinstance(self.size, int) or not 8 <= self.size <= MAX_SIZE or self.size % 8):
+            raise DistokError(f"size is {self.size!r}, but a multiple of 8 pixels is expected, {MAX_SIZE} at most; correct it")
 
 
 class Backend(ABC):
@@ -180,6 +181,9 @@ class Backend(ABC):
         """
         from PIL import Image
 
+        steps, most = options.get("steps"), self.pipe.scheduler.config.get("num_train_timesteps")
+        if isinstance(steps, int) and steps > (most or steps):
+            raise DistokError(f"steps is {steps}, but this pipeline was trained with {most}; ask for {most} at most")
         pixels = self.render_pixels(prompts, tokens, **options)
         levels = (pixels * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         return [Image.fromarray(level) for level in levels]

@@ -36,6 +36,11 @@ class FluxBackend(DiffusersBackend):
             "text_encoder_2": T5Encoder(pipe.text_encoder_2, pipe.tokenizer_2, T5_LENGTH),
         }
 
+    @property
+    def size_step(self) -> int:
+        """Latents are packed two by two."""
+        return 2 * int(self.pipe.vae_scale_factor)
+
     def _condition(self, prompts: Sequence[str], tokens: Mapping[str, Tensor | None]) -> Condition:
         encoded = {key: each.encode(self.said(prompts, key), tokens[key], padded=True) for key, each in self.encoders.items()}
         return {"prompt_embeds": encoded["text_encoder_2"].last, "pooled_prompt_embeds": encoded["text_encoder"].pooled}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from distok.backends.base import Condition, RenderDefaults
 from distok.backends.encoder import ClipEncoder, TextEncoder
-from distok.backends.kandinsky_prior import prior_condition, sample_prior, zero_embedding
+from distok.backends.kandinsky_prior import prior_condition, prior_seeds, sample_prior, zero_embedding
 from distok.backends.loading import check_parts, load_pipeline, weight_bytes
 from distok.backends.pipeline import DiffusersBackend, on_step
 from distok.errors import DistokError
@@ -94,8 +94,14 @@ class KandinskyV22Backend(DiffusersBackend):
         parts["scheduler"] = type(parts["scheduler"]).from_config(parts["scheduler"].config)
         return self._ready(cls(**parts))
 
+    @property
+    def size_step(self) -> int:
+        """The decoder's latents are a multiple of its own factor on a side."""
+        return 4 ** (len(self.pipe.movq.config.block_out_channels) - 1)
+
     def _embeddings(self, condition: Condition, seeds: Sequence[int], how: RenderDefaults, negative: str | None) -> Any:
         """Picture embeddings of the prompts, and of what to stay away from."""
+        seeds = prior_seeds(seeds)
         options = {"steps": how.prior_steps, "guidance_scale": how.prior_guidance_scale}
         wanted = self.image_embeds(condition, seeds, negative, **options)
         if negative is None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from distok.backends.base import Condition
 from distok.backends.encoder import Encoded
 from distok.backends.pipeline import generators
+from distok.seeds import derive
 
 
 def prior_condition(encoded: Encoded) -> Condition:
@@ -22,6 +23,11 @@ def prior_condition(encoded: Encoded) -> Condition:
         "prior_states": encoded.last,
         "prior_mask": encoded.mask.to(encoded.last.dtype),
     }
+
+
+def prior_seeds(seeds: Sequence[int]) -> list[int]:
+    """What the prior's noise is drawn with for pictures of these seeds: the same ones would give the decoder the same noise."""
+    return [derive(seed, "prior") for seed in seeds]
 
 
 def sample_prior(

@@ -103,7 +103,9 @@ class DiffusersBackend(Backend):
             if isinstance(part, torch.nn.Module):
                 update(digest, part, f"{name}.", self.placement.stored.get(name), most)
             elif name.endswith("scheduler"):
-                digest.update(repr(sorted(part.config.items())).encode())
+                # diffusers notes there which values were not stored, in an order that differs from process to process.
+                config = {key: value for key, value in part.config.items() if key != "_use_default_values"}
+                digest.update(repr(sorted(config.items())).encode())
         return digest.hexdigest()
 
     def name_tokens(self, names: Sequence[str]) -> Float[Tensor, "b d"]:
@@ -194,8 +196,14 @@ class DiffusersBackend(Backend):
         sample: Any = getattr(self.pipe, "default_sample_size", None) or network.config.sample_size
         return int(sample if isinstance(sample, int) else max(sample)) * int(self.pipe.vae_scale_factor)
 
+    @property
+    def size_step(self) -> int:
+        """Sides of pictures are multiples of it: others the family's pipeline would refuse, or round without a word."""
+        return 1
+
     def _check_size(self, size: int | None) -> None:
-        """Refuse a size that this family's pipeline would refuse in words of its own."""
+        if size is not None and size % self.size_step:
+            raise DistokError(f"size is {size}, but this pipeline draws multiples of {self.size_step} pixels; correct it")
 
     def _together(self, size: int) -> int:
         """How many pictures are denoised together; it bounds memory, and changes none but by rounding."""
@@ -300,4 +308,5 @@ def counter(
     # Steps are weighted by the pictures that share them, so the count runs evenly over batches of unequal size.
     if callback is None:
         return None
-    return lambda done: callback(start * steps + done * part, count * steps)
+    # Some schedulers call the network once more than there are steps.
+    return lambda done: callback(start * steps + min(done, steps) * part, count * steps)

@@ -13,7 +13,6 @@ from torch import Tensor
 from distok.backends.base import Condition, RenderDefaults
 from distok.backends.encoder import ClipEncoder, T5Encoder, TextEncoder
 from distok.backends.pipeline import DiffusersBackend
-from distok.errors import DistokError
 
 T5_LENGTH = 256  # the pipeline's own default
 
@@ -43,10 +42,10 @@ class StableDiffusion3Backend(DiffusersBackend):
             encoders["text_encoder_3"] = T5Encoder(pipe.text_encoder_3, pipe.tokenizer_3, T5_LENGTH)
         return encoders
 
-    def _check_size(self, size: int | None) -> None:
-        step = int(self.pipe.vae_scale_factor) * int(self.pipe.patch_size)
-        if size is not None and size % step:
-            raise DistokError(f"size is {size}, but this pipeline draws multiples of {step} pixels; correct it")
+    @property
+    def size_step(self) -> int:
+        """The transformer's patches are not cut."""
+        return int(self.pipe.vae_scale_factor) * int(self.pipe.patch_size)
 
     def _condition(self, prompts: Sequence[str], tokens: Mapping[str, Tensor | None]) -> Condition:
         encoded = {key: each.encode(prompts, tokens[key], padded=True) for key, each in self.encoders.items()}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from distok.backends.prompts import named
 from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.latents import FAMILIES, Easel
+from distok.seeds import derive
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,6 +56,7 @@ class MagicMix(Baseline):
     summary = "the heaviest class's picture is the layout of the others' denoising"
     families = FAMILIES
     least = 2
+    revision = 2
     Settings = MagicMixSettings
     MENAGERIE: ClassVar[Mapping[str, Any]] = {"steps": None, "guidance_scale": None}
 
@@ -72,7 +74,8 @@ def mix(ask: Ask, layouts: "list[Image.Image]", prompt: str, how: MagicMixSettin
     text = ask.backend.condition([prompt])["prompt_embeds"].detach().expand(count, -1, -1)
     empty = ask.backend.condition([""])["prompt_embeds"].detach().expand(count, -1, -1)
     clean = easel.encode(layouts)
-    noise = easel.noise(clean.shape[1:], ask.seeds)
+    # The layout was drawn from the noise of its own seed; the paper's layouts know nothing of the noise they get.
+    noise = easel.noise(clean.shape[1:], [derive(seed, "magic-mix") for seed in ask.seeds])
     first, last = easel.steps - int(how.k_max * easel.steps), easel.steps - int(how.k_min * easel.steps)
     first = min(first, easel.steps - 1)  # at least one step, however few there are
     timesteps = easel.scheduler.timesteps

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distok.backends.base import Backend, Condition
+from distok.backends.kandinsky_prior import prior_seeds
 from distok.baselines.base import Ask, Baseline, Ready, class_conditions
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class PriorInterpolation(Baseline):
 
     def draw(self, ask: Ask, ready: Ready) -> "tuple[list[Image.Image], dict[str, Any]]":
         """One prior call a class, one decoding."""
-        embeds = interpolate(ask.backend, class_conditions(ask), ask.mix.weights, ask.seeds)
+        embeds = interpolate(ask.backend, class_conditions(ask), ask.mix.weights, prior_seeds(ask.seeds))
         return draw_embeddings(ask, embeds), {}
 
 

@@ -9,7 +9,7 @@ from distok.baselines.controls import NamesByWeight
 from distok.baselines.ours import Ours
 from distok.baselines.prompt_weighting import PromptWeighting
 from distok.distribution import Distribution
-from distok.selection import PREVIEWS, ROUNDS, candidates, closest, preview_steps, refine
+from distok.selection import PREVIEWS, ROUNDS, candidates, closest, preview_steps, refine, visible
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,7 +52,8 @@ class BestOf(Baseline):
         for seed in ask.seeds:
             numbers = candidates(seed, self.settings.pool)
             drawn, _ = self.of().draw(replace(ask, seeds=tuple(numbers)), ready)
-            place = closest(ask.mix, ask.reader().read(drawn, ask.names))
+            lit = visible(drawn)
+            place = lit[closest(ask.mix, ask.reader().read([drawn[each] for each in lit], ask.names))]
             pictures.append(drawn[place])
             chosen.append(numbers[place])
         return pictures, {"chosen seeds": chosen}
@@ -117,7 +118,7 @@ class Refined(Baseline):
         def look(given: Distribution, seeds: Sequence[int]) -> list[Distribution]:
             turn = replace(ask, mix=given, seeds=tuple(seeds), options=options, callback=None)
             pictures, _ = method.draw(turn, method.prepare(turn))
-            return ask.reader().read(pictures, ask.names)
+            return ask.reader().read([pictures[each] for each in visible(pictures)], ask.names)
 
         found = refine(ask.mix, look, self.settings.rounds, self.settings.pictures)
         ready = method.prepare(replace(ask, mix=found.given))

@@ -45,7 +45,7 @@ def baseline(
     as_json: options.Json = False,
 ) -> None:
     """Run another method on the same pipeline: the literature's, or one of the cheap controls."""
-    from distok.asking import as_distribution, check_count, seeds_from
+    from distok.asking import as_distribution, check_count, check_drawing, seeds_from
     from distok.baselines import baseline as find
     from distok.baselines.base import PROMPT
     from distok.cli import output
@@ -57,11 +57,12 @@ def baseline(
     asked = as_distribution(_needed(name, mix))
     check_count(n)
     seeds, prompt = seeds_from(seed, n), PROMPT if prompt is None else prompt
+    drawing = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
+    check_drawing(prompt, drawing)
     with output.waiting("opening the models"):
         parts = _open(backend, model, labeler, concepts, device, dtype, offload)
         asked = as_distribution(asked, parts.names, strangers=any_words)
-    drawing = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
-    with _claimed(method, asked, parts, prompt, seed, drawing, out, force) as folder:
+    with _claimed(method, asked, parts, prompt, seeds, drawing, out, force) as folder:
         with output.progress(method.title) as callback:
             outcome = method.make(
                 parts.backend, parts.labeler, asked, seeds,
@@ -106,7 +107,14 @@ def _needed(name: str, mix: str | None) -> str:
 
 
 def _claimed(
-    method: Any, asked: Any, parts: "_Parts", prompt: str, seed: int, drawing: dict[str, Any], out: Path | None, force: bool
+    method: Any,
+    asked: Any,
+    parts: "_Parts",
+    prompt: str,
+    seeds: list[int],
+    drawing: dict[str, Any],
+    out: Path | None,
+    force: bool,
 ) -> AbstractContextManager[Path]:
     from distok.asking import slug
     from distok.baselines.saving import describe
@@ -119,8 +127,8 @@ def _claimed(
     made |= {"model": digest_weights(parts.model.state_dict())} if method.needs_model and parts.model else {}
     made |= {key: value for key, value in drawing.items() if value is not None}
     made = json.loads(json.dumps(made))
-    name = f"{method.name}-{slug(asked)}-{seed}-{suffix(made)}"
-    return claimed(out or Path("baselines") / name, made | {"seed": seed}, force)
+    place = out or Path("baselines") / f"{method.name}-{slug(asked)}-{seeds[0]}-{suffix(made)}"
+    return claimed(place, made | {"seed": seeds[0]}, [f"{method.name}-{seed}.png" for seed in seeds], force)
 
 
 def _finish(method: Any, asked: Any, outcome: Any, parts: _Parts, folder: Path, as_json: bool) -> None:

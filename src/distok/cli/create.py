@@ -9,8 +9,9 @@ import typer
 from distok.cli import options
 
 if TYPE_CHECKING:
-    from distok.api import Creation, Creator
+    from distok.api import Creator
     from distok.concept import Concept, Recipe
+    from distok.creation import Creation
 
 EXAMPLE = '"pig=0.55, sheep=0.25, snake=0.2"'
 BestOf = Annotated[int, typer.Option("--best-of", help="Draw each picture so many times and keep the one closest to the mix.")]
@@ -55,7 +56,6 @@ def create(
     from distok import api
     from distok.asking import PROMPT
     from distok.cli import output
-    from distok.gallery import save_creation
 
     _check_source(mix, concept, from_picture)
     _check_for_a_mix(mix, refine, any_words)
@@ -64,20 +64,21 @@ def create(
     settings = {key: getattr(recipe, key, None) if value is None else value for key, value in asked.items()}
     prompt = getattr(recipe, "prompt", PROMPT) if prompt is None else prompt
     seed = getattr(recipe, "seed", 0) if seed is None else seed
-    _check_drawing(prompt, n, seed, best_of)
+    seeds = _check_drawing(prompt, settings, n, seed, best_of)
     _check_mix(mix, model, backend, labeler, any_words)
     saved = _load(concept)
 
     with output.waiting("opening the models"):
         creator = api.open(backend, model, labeler, device, dtype=dtype, offload=offload)
         _check_reader(refine, creator)
+        _compare(saved, creator)
         token = saved or (creator.concept_of(recipe) if recipe else creator.concept(mix or "", any_words))
-    with _claimed(creator, token, prompt, seed, settings, {"best_of": best_of, "refine": refine}, out, force) as folder:
+    with _claimed(creator, token, prompt, seeds, settings, {"best_of": best_of, "refine": refine}, out, force) as folder:
         if refine:
             token = _refined(creator, mix or "", refine, {"prompt": prompt, "seed": seed, "any_words": any_words, **settings})
         with output.progress("drawing") as callback:
-            creation = creator.create(token, prompt, n, seed, callback=callback, best_of=best_of, **settings)
-        record = save_creation(creation, folder)
+            creation = creator.draw(token, prompt, n, seed, callback=callback, best_of=best_of, **settings)
+        creation, record = _kept(creator, creation, folder)
     if as_json:
         output.print_json(record)
     else:
@@ -103,14 +104,15 @@ def _check_for_a_mix(mix: str | None, rounds: int, any_words: bool) -> None:
         raise DistokError("--refine 1 corrects nothing: its one round gives the weights that were asked; give 2 or more")
 
 
-def _check_drawing(prompt: str, n: int, seed: int, best_of: int) -> None:
-    from distok.asking import check_count, check_prompt, seeds_from
+def _check_drawing(prompt: str, settings: dict[str, Any], n: int, seed: int, best_of: int) -> list[int]:
+    """The seeds that may be drawn, once all that is asked of the pictures is found right."""
+    from distok.asking import check_count, check_drawing, seeds_from
     from distok.selection import candidates
 
-    check_prompt(prompt)
     check_count(n)
-    for each in seeds_from(seed, n):
-        candidates(each, best_of)
+    seeds = [each for first in seeds_from(seed, n) for each in candidates(first, best_of)]
+    check_drawing(prompt, settings)
+    return seeds
 
 
 def _check_reader(rounds: int, creator: "Creator") -> None:
@@ -121,11 +123,38 @@ def _check_reader(rounds: int, creator: "Creator") -> None:
         raise DistokError("--refine reads pictures as it goes, and this backend has no labeler; give one with --labeler")
 
 
+def _compare(concept: "Concept | None", creator: "Creator") -> None:
+    """Say that a token may mean something else here; it is drawn, since fine-tunes and other precisions share tokens."""
+    from distok.cli import output
+
+    theirs, ours = (concept.provenance.get("backend_hash") if concept else None), creator.backend.hash
+    if theirs and theirs != ours:
+        output.console(stderr=True).print(
+            f"the concept was made with text encoder {theirs}, and this pipeline's is {ours}: unless one is a fine-tune of the "
+            "other, or the same in another precision, the pictures show something else"
+        )
+
+
 def _refined(creator: "Creator", mix: str, rounds: int, how: dict[str, Any]) -> "Concept":
     from distok.cli import output
 
     with output.progress("refining") as callback:
         return creator.refine(mix, rounds, callback=callback, **how)
+
+
+def _kept(creator: "Creator", creation: "Creation", folder: Path) -> "tuple[Creation, dict[str, Any]]":
+    """Save a creation before it is read, so that no picture is lost to that, and once more with what was read."""
+    from distok.errors import DistokError
+    from distok.gallery import save_creation
+
+    record = save_creation(creation, folder)
+    if creator.labeler is None:
+        return creation, record
+    try:
+        creation = creator.measure(creation)
+    except DistokError as error:
+        raise DistokError(f"{error}; the pictures are in {folder}, not measured") from error
+    return creation, save_creation(creation, folder)
 
 
 def _recipe(path: Path | None) -> "Recipe | None":
@@ -148,24 +177,24 @@ def _check_mix(mix: str | None, model: str | None, backend: str | None, labeler:
     """Find a mistake in the mix before the seconds that loading takes."""
     if mix is None:
         return
+    from distok.asking import as_distribution
     from distok.checkpoints import known_names, locate
-    from distok.distribution import Distribution
 
-    Distribution.parse(mix)
-    Distribution.parse(mix, known_names(locate(backend, model, labeler)[1]), strangers=any_words)
+    as_distribution(mix)
+    as_distribution(mix, known_names(locate(backend, model, labeler)[1]), strangers=any_words)
 
 
 def _claimed(
     creator: "Creator",
     concept: "Concept",
     prompt: str,
-    seed: int,
+    seeds: list[int],
     settings: dict[str, Any],
     search: dict[str, int],
     out: Path | None,
     force: bool,
 ) -> AbstractContextManager[Path]:
-    from distok.gallery import claimed, suffix
+    from distok.gallery import claimed, picture_name, suffix
 
     made = {
         "concept": concept.hash,
@@ -176,8 +205,8 @@ def _claimed(
         **{key: value for key, value in settings.items() if value is not None},
         **{key: value for key, value in search.items() if value > 1 or (key == "refine" and value)},
     }
-    folder = out or Path("creations") / f"{concept.name}-{seed}-{suffix(made)}"
-    return claimed(folder, made | {"seed": seed}, force)
+    folder = out or Path("creations") / f"{concept.name}-{seeds[0]}-{suffix(made)}"
+    return claimed(folder, made | {"seed": seeds[0]}, [picture_name(concept, seed) for seed in seeds], force)
 
 
 def _show(creation: "Creation", record: dict[str, Any], folder: Path, opened: list[str]) -> None:

@@ -1,7 +1,8 @@
 """``distok demo``: a first look at everything, on one page."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,12 +29,17 @@ def demo(
     from distok.concept import contact_sheet, load_picture
     from distok.gallery import SHEET, claimed, save_creation, save_exploration, save_sheet
 
+    parts: dict[str, dict[str, Any]] = {
+        slug(as_distribution(mix)): {"mix": mix, "prompt": prompt, "seed": seed, "best_of": BEST_OF} for mix, prompt in CREATIONS
+    }
+    explored = {"prior": "normal", "seed": seed, "n": EXPLORED}
+    _check_place(out, parts | {"explored": explored})
     with output.waiting("opening the models"):
         creator = api.open(device=device)
     pictures, captions = [], []
-    for mix, prompt in CREATIONS:
-        asked = {"mix": mix, "prompt": prompt, "seed": seed, "best_of": BEST_OF}
-        with claimed(out / slug(as_distribution(mix)), asked, force=True) as folder:
+    for name, asked in parts.items():
+        mix, prompt = asked["mix"], asked["prompt"]
+        with claimed(out / name, asked, force=True) as folder:
             with output.progress(mix) as callback:
                 creation = creator.create(mix, prompt, n=3, seed=seed, callback=callback, best_of=BEST_OF)
             save_creation(creation, folder)
@@ -41,10 +47,32 @@ def demo(
         output.show("" if creation.kl is None else f"KL(asked ‖ measured) {creation.kl:.3f} nats")
         pictures += creation.pictures
         captions += [mix, prompt, "" if creation.kl is None else f"KL {creation.kl:.3f}"]
-    explored = {"prior": "normal", "seed": seed, "n": EXPLORED}
     with claimed(out / "explored", explored, force=True) as folder, output.progress("surprises") as callback:
         record = save_exploration(creator, creator.explore(EXPLORED, seed=seed), folder, PROMPT, seed, callback)
     pictures += [load_picture(path) for path in record["pictures"]]
     captions += [f"surprise {index + 1}" for index in range(EXPLORED)]
     sheet = save_sheet(out / SHEET, contact_sheet(pictures, captions, columns=3))
     output.show("", f"everything on one page: {output.bold(sheet.resolve())}")
+
+
+def _check_place(out: Path, parts: dict[str, dict[str, Any]]) -> None:
+    """Refuse a folder in which something else lies where a demo writes; that of an earlier one, of any seed, is written over."""
+    from distok.errors import DistokError
+    from distok.gallery import SHEET
+
+    ours = {name for name, made in parts.items() if _keys(out / name) == made.keys()}
+    taken = [out / name for name in parts if name not in ours and (out / name).exists()]
+    if len(ours) < len(parts) and (out / SHEET).exists():
+        taken.append(out / SHEET)
+    if taken:
+        raise DistokError(f"{taken[0]} is there already, and not of a demo; choose another --out")
+
+
+def _keys(folder: Path) -> set[str]:
+    """What a folder's record tells."""
+    from distok.gallery import RECORD
+
+    try:
+        return set(dict(json.loads((folder / RECORD).read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError):
+        return set()

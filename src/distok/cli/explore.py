@@ -30,21 +30,16 @@ def explore(
     as_json: options.Json = False,
 ) -> None:
     """Ask for a surprise: creatures from random latents or mixes, each saved as a concept, and what each one measures as."""
-    from distok.asking import PROMPT, check_count, check_prompt
+    from distok.asking import PROMPT, check_count, check_drawing
     from distok.cli import output
     from distok.distribution import check_surprise
-    from distok.gallery import claimed, save_exploration, suffix
+    from distok.gallery import claimed, exploration_names, save_exploration, suffix
 
     prompt = PROMPT if prompt is None else prompt
-    check_prompt(prompt)
+    settings = {"steps": steps, "guidance_scale": guidance_scale, "size": size, "negative_prompt": negative_prompt}
     check_count(n)
     check_surprise(prior)  # before anything is loaded
-    settings: dict[str, Any] = {
-        "steps": steps,
-        "guidance_scale": guidance_scale,
-        "size": size,
-        "negative_prompt": negative_prompt,
-    }
+    check_drawing(prompt, settings)
     with output.waiting("opening the models"):
         from distok import api
 
@@ -62,7 +57,8 @@ def explore(
     }
     concepts = creator.explore(n, prior, seed)
     place = out or Path("explorations") / f"{prior}-{seed}-{suffix(made)}"
-    with claimed(place, made, force) as folder, output.progress("drawing") as callback:
+    names = [name for concept in concepts for name in exploration_names(concept)]
+    with claimed(place, made, names, force) as folder, output.progress("drawing") as callback:
         record = save_exploration(creator, concepts, folder, prompt, seed, callback, **settings)
     record = {"prior": prior, **record}
     if as_json:

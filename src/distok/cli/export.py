@@ -22,8 +22,10 @@ def export(
 
     from distok.cli import output
     from distok.concept import Concept, export_concept, targets, trigger, unusual
+    from distok.concept.formats import file_format
     from distok.errors import DistokError
 
+    file_format(style)  # an unknown one is no part of a file's name
     token = Concept.load(concept)
     token = token if name is None else replace(token, name=name)
     target = out or concept.with_name(f"{token.name}-{style}.safetensors")

@@ -33,6 +33,7 @@ from distok.cli import (
 from distok.errors import DistokError
 
 AGAIN = 5.0  # seconds
+RESUMED = ("train", "evaluate", "judge", "world train")  # these go on where they were stopped
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 app.command("create")(create.create)
@@ -81,6 +82,10 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output, such as head, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except OSError as error:  # such as a folder that may not be looked into, or a name that is too long
+        reason = error.strerror or error
+        place, advice = (f"cannot use {error.filename}", "choose another path") if error.filename else ("stopped", "see to that")
+        status = _say(f"{place} ({reason}); {advice}, and run the command again", 2)
     except (KeyboardInterrupt, typer.Abort):
         status = 130
     except Exception as error:
@@ -91,7 +96,8 @@ def main() -> None:
         text = error.format_message()  # empty where help was shown because nothing was asked
         status = _say(f"{text.rstrip('.')}; see '{command} --help'", 2) if text else 2
     if status == 130:
-        _say("stopped; run the same command again to go on", 130)
+        resumed = " ".join(sys.argv[1:3]).startswith(RESUMED)
+        _say("stopped; run the same command again to go on" if resumed else "stopped", 130)
     raise SystemExit(status if isinstance(status, int) else 0)
 
 

@@ -113,7 +113,7 @@ def _recipe_text(path: Path) -> str:
         raise DistokError(f"{path} holds no recipe to take a prompt from; give one with --prompt") from None
     if not recipe.distribution:
         raise DistokError(f"{path} is of an explored concept and holds no words to compare with; give one with --prompt")
-    return recipe.prompt.replace("{}", " ".join(recipe.distribution))
+    return recipe.prompt.replace("{}", " ".join(name for name, weight in recipe.distribution.items() if weight))
 
 
 def _recipe_mix(path: Path) -> str:

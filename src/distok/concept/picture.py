@@ -69,10 +69,15 @@ class Recipe:
             "Size": f"{self.size}x{self.size}",
             "Model hash": self.backend_hash,
             "Model": self.backend,
-            "TI hashes": f'"{self.concept}: {self.concept_hash}"',
+            "TI hashes": f"{self.concept}: {self.concept_hash}",
             "Version": f"DisTok {self.version}",
         }
-        return "\n".join([*lines, ", ".join(f"{key}: {value}" for key, value in settings.items())])
+        return "\n".join([*lines, ", ".join(f"{key}: {_quoted(str(value))}" for key, value in settings.items())])
+
+
+def _quoted(value: str) -> str:
+    """A value as A1111 writes it, so that the commas and colons in it end nothing."""
+    return json.dumps(value, ensure_ascii=False) if any(sign in value for sign in ",:\n") else value
 
 
 def make_recipe(concept: Concept, **settings: Any) -> Recipe:
@@ -157,6 +162,6 @@ def _open(path: str | Path) -> Image.Image:
             picture: Image.Image = Image.open(path)
             picture.load()
         return picture
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Exception as error:  # the reader of each format raises what it likes
         reason = "it holds no picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise DistokError(f"{path} is not a picture that can be read ({reason}); give a PNG or JPEG") from None

@@ -1,6 +1,7 @@
 """Surprises: are pictures of random latents creatures at all, how different are they, and how many are new?"""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 from distok import seeds as randomness
@@ -30,12 +31,13 @@ def exploration(bench: Bench, count: int = 120, seed: int = 0) -> Result:
         tokens = bench.random_tokens(prior, count, seed)
         shots = [Shot(PROMPT, number, token) for number, token in zip(numbers, tokens, strict=True)]
         pictures[prior] = bench.darkroom.develop(f"exploration: {prior}", shots)
-    names = [bench.names[i] for i in random.integers(len(bench.names), size=count)]
+    names = [bench.names[i] for i in islice(cycle(random.permutation(len(bench.names))), count)]
     shots = [Shot(named(name), number) for name, number in zip(names, numbers, strict=True)]
     pictures[SINGLES] = bench.darkroom.develop(f"exploration: {SINGLES}", shots)
     figures = {name: judge(bench, each) for name, each in pictures.items()}
     note = f"{count} pictures each, by the evaluator; 95 % intervals over pictures. Vendi and distance on its features. "
-    note += f"{MIXTURE.capitalize()}: not random latents but those of random mixes of two or three classes, encoded."
+    note += f"{MIXTURE.capitalize()}: not random latents but those of random mixes of two or three classes, dealt from a "
+    note += f"shuffled deck and encoded; {SINGLES} are dealt, too, and so are more even than what is drawn anew each time."
     table = exploration_table("Random exploration", figures, "latents", note)
     page = grid({name: each[:10] for name, each in pictures.items()}, [f"seed {number}" for number in numbers[:10]])
     return Result("exploration", figures, (table,), (), {"exploration.png": page})
@@ -49,12 +51,12 @@ def exploration_table(title: str, figures: Mapping[str, Mapping[str, Any]], firs
     return Table(title, columns, rows, note)
 
 
-def judge(bench: Bench, pictures: "Sequence[Image.Image]") -> dict[str, Any]:
-    """Share of creatures, diversity and share of novel pictures, by the evaluator."""
+def judge(bench: Bench, pictures: "Sequence[Image.Image]", different: int | None = None) -> dict[str, Any]:
+    """Share of creatures, diversity and share of novel pictures, by the evaluator; shares are of the first ``different`` ones."""
     looks = bench.rulers.look(pictures)
     creature, novel = looks.creature > 0.5, looks.mix.max(1) < TAU
     shares = {"creature": creature, "novel": novel, "both": creature & novel}
-    return {key: of_hits(hits) for key, hits in shares.items()} | diversity(looks)
+    return {key: of_hits(hits[:different]) for key, hits in shares.items()} | diversity(looks)
 
 
 def diversity(looks: Looks) -> dict[str, Interval]:

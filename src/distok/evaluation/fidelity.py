@@ -159,10 +159,10 @@ def tables(figures: Mapping[str, Any]) -> tuple[Table, ...]:
         note = "Paired by case; an interval that does not hold 0 is a difference."
         for ours, key in ((DISTOK, "minus"), (REFINED, "refined minus")):
             rows = tuple(
-                (m, str(kinds["weighted"][key][m]["kl"]) if "weighted" in kinds else "–", *(str(row[each]) for each in METRICS))
+                (m, *(str(kinds[kind][key][m]["kl"]) for kind in parts), *(str(row[each]) for each in METRICS))
                 for m, row in every[key].items()
             )
-            heads = ("method", "KL, weighted ↓", *(_heading(each) for each in METRICS))
+            heads = ("method", *(f"KL, {kind} ↓" for kind in parts), *(_heading(each) for each in METRICS))
             if rows:
                 made.append(Table(f"{ours} minus each ({reader})", heads, rows, note))
     return tuple(made)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from distok.baselines import BASELINES
+from distok.concept import digest
 from distok.errors import DistokError
 from distok.evaluation.cases import ARTIST, Bench
 from distok.evaluation.contest import Item, show
@@ -19,10 +20,11 @@ from distok.evaluation.fidelity import absent_table, page, play, tables
 from distok.evaluation.report import Result, Table, number, share
 from distok.evaluation.statistics import Interval, bootstrap, jackknife
 from distok.files import write_text
-from distok.scorers import KINDS, Missing, NotFiniteError, Scorer, ScorerSettings, open_scorers
+from distok.scorers import KINDS, Missing, NotFiniteError, Scorer, ScorerSettings, located, open_scorers
 from distok.scorers.parts import faithfulness, novelty
 from distok.scorers.sets import SCALES, duplicates, frechet, kernel_distance, mean_distance, vendi
 
+SCORING_REVISION = 1  # raised with every change of what scorers are asked, or of how they see a picture
 RIVALS = tuple(name for name in BASELINES if name != "distok")
 SETS = {  # heading, and how to print it
     "creature": ("creature ↑", share),
@@ -132,11 +134,12 @@ def _score(
     scorer = open_scorers({kind: path}, ScorerSettings(device=device))[kind]
     if isinstance(scorer, Missing):
         return scorer.reason
+    kept = folder / "scores" / f"{kind}-{digest(scorer.hash, located({kind: path})[kind], str(SCORING_REVISION))}.json"
     found = {}
     for done, (title, each) in enumerate(items.items()):
         bench.darkroom.tell(f"scoring: {kind}", done, len(items))
         try:
-            found[title] = bootstrap(_scores(scorer, title, each, folder / "scores" / f"{kind}-{scorer.hash}.json"))
+            found[title] = bootstrap(_scores(scorer, title, each, kept))
         except NotFiniteError as reason:
             return str(reason)
     return found

@@ -42,8 +42,8 @@ def surprise(bench: Bench, folder: Path, count: int = 100, preset: str = "menage
     Its concepts differ in the seed of their search; a random latent is a concept of DisTok, and so is a random mix, encoded.
     Each concept is drawn twice: from noise of its own, and from the same noise as all others. A vague concept looks different in
     every noise; in the same noise only what the concepts themselves differ in is left. As many different species say how far
-    the scale goes. A Vendi score counts up to the number of concepts, and one concept in many noises soon counts no further: so
-    it is told for fewer of them, too, as ecologists do of species (rarefaction).
+    the scale goes, while there are enough of them. A Vendi score counts up to the number of concepts, and one concept in many
+    noises soon counts no further: so it is told of the first few of them, too.
 
     Through a prior ConceptLab's searches meet fresh noise at every step, as published. In text space their seed decides which
     prompts they see in which order, and no more: they may all end at one concept, and then the table says so.
@@ -54,7 +54,7 @@ def surprise(bench: Bench, folder: Path, count: int = 100, preset: str = "menage
     rival = baseline(RIVAL, preset).title
     own = {title: bench.random_tokens(prior, count) for title, prior in OURS.items()}
     order = randomness.rng(0, "surprise", "species").permutation(len(bench.names))
-    species = [named(bench.names[order[i % len(order)]]) for i in range(count)]
+    species = [named(bench.names[i]) for i in order[:count]]
     figures: dict[str, Any] = {}
     features: dict[str, dict[str, Float[np.ndarray, "n f"]]] = {}
     rows = {}
@@ -65,18 +65,19 @@ def surprise(bench: Bench, folder: Path, count: int = 100, preset: str = "menage
                 f"pictures of {RIVAL} are gone from {folder / 'items'}; delete what is left of it there and run again"
             )
         shots = {title: [Shot(PROMPT, *each) for each in zip(seeds, tokens, strict=True)] for title, tokens in own.items()}
-        shots[SINGLES] = [Shot(prompt, seed) for prompt, seed in zip(species, seeds, strict=True)]
+        shots[SINGLES] = [Shot(prompt, seed) for prompt, seed in zip(species, seeds, strict=False)]
         drawn = {title: bench.darkroom.develop(f"surprise: {title}", each) for title, each in shots.items()}
         features[noise] = {}
         for title in (*own, rival, SINGLES):
             pictures = drawn.get(title, theirs)
             rows[f"{title}, {noise}"] = pictures[:10]
-            figures[f"{title}, {noise}"] = judge(bench, pictures)
+            figures[f"{title}, {noise}"] = judge(bench, pictures, 1 if _alike(pictures) else len(pictures))
             features[noise][title] = bench.rulers.look(pictures).features
-    note = f"{count} concepts each, one picture a concept and noise."
+    note = f"{count} concepts each, one picture a concept and noise; {SINGLES}: {len(species)} known classes, each once. Random "
+    note += "mixes are dealt: those of one shuffle of the classes share none."
     if _alike(theirs):  # in the last noise, which is the same for all
-        note += f" The {count} searches of {rival} ended at one concept, so its diversity in own noise is that of the noise."
-    note += f" {SINGLES.capitalize()}: the known classes themselves, each at most once while there are enough."
+        note += f" The {count} searches of {rival} ended at one concept: in own noise its diversity is that of the noise, "
+        note += "in the same noise it is one picture."
     growth, ratios = _growth(features, rival, count)
     title = f"effective number of different pictures among n concepts; left {OWN}, right {SAME}"
     images, gap = charted("surprise-growth.png", lambda axes: _plot(axes, features, count), len(features), title)
@@ -94,10 +95,11 @@ def _growth(
     for noise, sets in features.items():
         for title, ours in sets.items():
             if title != rival:
-                ratios[f"{title}, {noise}"] = {str(n): _ratio(ours[:n], sets[rival][:n]) for n in counts}
-    lines = tuple((title, *(str(ratio) for ratio in row.values())) for title, row in ratios.items())
-    heads = ("method", *(f"{n} concepts ↑" for n in counts))
+                ratios[f"{title}, {noise}"] = {str(n): _ratio(ours[:n], sets[rival][:n]) for n in counts if n <= len(ours)}
+    lines = tuple((title, *(str(row.get(str(n), "–")) for n in counts)) for title, row in ratios.items())
+    heads = ("method", *(f"first {n} ↑" for n in counts))
     note = "Vendi score over ConceptLab's of as many concepts; 95 % jackknife, which leaves out a concept of each at a time."
+    note += " –: there are fewer known classes."
     return Table("Diversity over that of ConceptLab, by the number of concepts", heads, lines, note), ratios
 
 
@@ -109,7 +111,8 @@ def _plot(axes: Any, features: Mapping[str, Mapping[str, Float[np.ndarray, "n f"
     counts = [*range(1, count, max(1, count // 20)), count]
     for axis, sets in zip(axes, features.values(), strict=True):
         for colour, (title, each) in zip(COLOURS, sets.items(), strict=True):
-            axis.plot(counts, [vendi(each[:n]) for n in counts], color=colour, label=title)
+            shown = [n for n in counts if n <= len(each)]
+            axis.plot(shown, [vendi(each[:n]) for n in shown], color=colour, label=title)
         axis.set_xlabel("concepts", fontsize=8)
         axis.tick_params(labelsize=8)
     axes[0].set_ylabel("Vendi score", fontsize=8)

@@ -21,7 +21,8 @@ class BlipVqaLabeler(ModelLabeler):
     """``BlipForQuestionAnswering``: log p(name | picture, question), for every name (the paper's labeler).
 
     As in BLIP's own ranking of answers (Li et al. 2022, arXiv 2201.12086; ``rank_answer`` in its code) the answer ends with
-    [SEP], its tokens' log-likelihoods are added, and every name is ranked: there is no first cut by the first token.
+    [SEP], its tokens' log-likelihoods are added, and every name is ranked: there is no first cut by the first token. The question
+    starts with [ENC], as in its training, which transformers leaves out.
     """
 
     model_class = "BlipForQuestionAnswering"
@@ -29,8 +30,11 @@ class BlipVqaLabeler(ModelLabeler):
     def scorer(self, names: Sequence[str]) -> "Callable[[list[Image.Image]], Float[Tensor, 'b k']]":
         """Tokenize question and answers once; see :class:`ModelLabeler`."""
         question = self.words([self.settings.question])
+        start, rows = self.model.decoder_start_token_id, self.model.text_encoder.embeddings.word_embeddings.num_embeddings
+        if start + 2 == rows:  # published vocabularies end with [DEC] and [ENC]
+            question["input_ids"][:, 0] = start + 1
         answers = self.words(self.captions(names))
-        answers["input_ids"][:, 0] = self.model.decoder_start_token_id
+        answers["input_ids"][:, 0] = start
 
         def score(images: "list[Image.Image]") -> Float[Tensor, "b k"]:
             asked = self._asked(images, question["input_ids"], question["attention_mask"])

@@ -74,9 +74,9 @@ def open_scorer(kind: str, path: str | Path | None = None, settings: "ScorerSett
 
 
 def located(wanted: "Mapping[str, str | Path | None]") -> dict[str, str]:
-    """Where the weights of each kind are and which files these are, or that they are missing; nothing is opened.
+    """Where the model of each kind is and which files it has, or that it is missing; nothing is opened.
 
-    It changes when weights are added or replaced, so that what was scored without them is not taken for what they say.
+    It changes when a file is added or replaced, weights or a tokenizer, so that what was scored without it does not stand.
 
     Raises:
         DistokError: an unknown kind.
@@ -100,7 +100,7 @@ def _place(kind: str, path: "str | Path | None") -> str:
         folder = _folder(kind, KINDS[kind], path)
     except DistokError:
         return "missing"
-    files = [(each.name, each.stat()) for each in sorted(folder.glob("*.safetensors"))]
+    files = [(each.name, each.stat()) for each in sorted(folder.iterdir()) if each.is_file()]
     return " ".join([str(folder), *(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in files)])
 
 

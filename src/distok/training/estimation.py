@@ -22,6 +22,7 @@ from distok.backends.offload import resting
 from distok.errors import DistokError
 from distok.labelers.base import BROKEN, Labeler
 from distok.model import DisTok
+from distok.selection import is_black
 from distok.training import checkpoint, runtime
 from distok.training.settings import TrainSettings
 from distok.training.tasks import Allowed, random_mixtures
@@ -120,7 +121,7 @@ def read_back(
     readings = labeler.probabilities(pictures, names).float().cpu()
     if not readings.isfinite().any():
         raise DistokError(f"not one of the labeler's {len(readings)} readings is a number; {BROKEN}")
-    readings[[not any(high for _, high in picture.getextrema()) for picture in pictures]] = torch.nan
+    readings[[is_black(picture) for picture in pictures]] = torch.nan
     sums = torch.zeros(len(tokens), len(names)).index_add_(0, torch.tensor(owners), readings)
     return sums / torch.tensor([len(row) for row in picture_seeds])[:, None]
 
@@ -156,6 +157,31 @@ class Bank:
         if len(bank) < total:
             raise DistokError(f"{path} holds {len(bank)} of {total} concepts; collect again with the same arguments to finish it")
         return bank
+
+    def check(self, settings: TrainSettings, backend: Backend, names: Sequence[str]) -> None:
+        """Refuse a training that this bank does not fit.
+
+        Raises:
+            DistokError: it would not be used, or is of other classes, another pipeline, or less was held out.
+        """
+        if not settings.bank_count:
+            raise DistokError(
+                f"bank_count is 0, so nothing would use the bank's {len(self)} readings; set it to "
+                f"{evenly(len(self), settings)} to take all of them, or give no bank"
+            )
+        if (self.names, self.record["backend"]) != (tuple(names), backend.hash):
+            raise DistokError(
+                "the estimation bank was collected for other classes or another text encoder; collect one for these"
+            )
+        if self.record["pipeline"] not in (backend.pipeline_hash, backend.fingerprint):
+            raise DistokError(
+                "the estimation bank's pictures are by another pipeline with the same text encoder, or at another guidance; "
+                "collect one with this one"
+            )
+        if not settings.held_out <= {tuple(each) for each in self.record.get("held_out", ())}:
+            raise DistokError(
+                "this training holds out sets of classes that the estimation bank may show mixed; collect one that holds them out"
+            )
 
 
 def collect(

@@ -24,7 +24,7 @@ from distok.objectives import consistency_loss, foreseen_loss, fusion_loss, late
 from distok.pool import ConceptPool
 from distok.training import checkpoint, estimation, runtime
 from distok.training.calibration import resolve
-from distok.training.estimation import Bank, evenly
+from distok.training.estimation import Bank
 from distok.training.foresight import Foresight
 from distok.training.history import History
 from distok.training.parallel import Processes
@@ -157,6 +157,8 @@ class Trainer:
             foreseen = self.foreseen(self.foresight) / self.processes.size
         total = (settings.alpha * fusion + settings.beta * consistency) / n
         total = total + settings.gamma * latent + settings.delta * foreseen
+        if not total.requires_grad:
+            total = total + 0 * z.sum()  # a process without a task takes part in the others' step all the same
         fusion, consistency = fusion / max(tasks.fused, 1), consistency / max(len(tasks.targets), 1)
         return Losses(total, *(self.processes.total(part.detach()) for part in (fusion, consistency, latent, foreseen)))
 
@@ -293,6 +295,7 @@ class Trainer:
             "labeler": self.labeler.hash if self.labeler else None,
             "bank": self.bank.hash if self.bank else None,
             **({"revision": REVISION} if self.settings.held_out else {}),
+            **({"parts": list(self._parts)} if self._parts else {}),  # since each has a radius of its own
         }
 
     def provenance(self) -> dict[str, str]:
@@ -302,7 +305,7 @@ class Trainer:
 
     def _build_model(self, tokens: Float[Tensor, "k d"]) -> DisTok:
         s = self.settings
-        settings = DisTokSettings(tokens.shape[1], s.latent_dim, s.hidden_dim, s.activation, s.input_scale)
+        settings = DisTokSettings(tokens.shape[1], s.latent_dim, s.hidden_dim, s.activation, s.input_scale, self._parts)
         with torch.random.fork_rng(devices=[]):  # the caller's generator stays where it was
             torch.manual_seed(seeds.derive(s.seed, "weights"))
             model = DisTok(settings)
@@ -311,6 +314,11 @@ class Trainer:
         if s.start == "linear":
             model.start_linear(tokens)
         return model
+
+    @property
+    def _parts(self) -> tuple[int, ...]:
+        widths = tuple(self.backend.widths.values())
+        return widths if len(widths) > 1 else ()
 
     def _build_foresight(self) -> Foresight | None:
         model, settings = self.model, self.settings
@@ -379,22 +387,8 @@ def _check(settings: TrainSettings, backend: Backend, labeler: Labeler | None, n
             f"delta is {settings.delta:g}, but foresight has no readings to learn from: estimate_count is 0 and there is "
             "no bank; give one, or set delta=0"
         )
-    if bank is not None and not settings.bank_count:
-        raise DistokError(
-            f"bank_count is 0, so nothing would use the bank's {len(bank)} readings; set it to {evenly(len(bank), settings)} to "
-            "take all of them, or give no bank"
-        )
-    if bank is not None and (bank.names, bank.record["backend"]) != (names, backend.hash):
-        raise DistokError("the estimation bank was collected for other classes or another text encoder; collect one for these")
-    if bank is not None and bank.record["pipeline"] not in (backend.pipeline_hash, backend.fingerprint):
-        raise DistokError(
-            "the estimation bank's pictures are by another pipeline with the same text encoder, or at another guidance; collect "
-            "one with this one"
-        )
-    if bank is not None and not settings.held_out <= {tuple(each) for each in bank.record.get("held_out", ())}:
-        raise DistokError(
-            "this training holds out sets of classes that the estimation bank may show mixed; collect one that holds them out"
-        )
+    if bank is not None:
+        bank.check(settings, backend, names)
 
 
 def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
