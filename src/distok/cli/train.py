@@ -37,10 +37,8 @@ def train(
     offload: options.Offload = "auto",
 ) -> None:
     """Train a DisTok for a pipeline, or go on where a run was stopped."""
-    from distok.checkpoints import as_dtype, check_device, model_file, read_names, shipped
+    from distok.checkpoints import as_dtype, check_device, read_names, shipped
     from distok.cli import output
-    from distok.errors import DistokError
-    from distok.files import check_folder
 
     values = options.changes(changes or [])
     values |= {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
@@ -63,18 +61,11 @@ def train(
         preset = preset or ("menagerie" if backend is None else FAMILIES[opened.family].preset)
         settings = training.preset(preset, **_held_out(names, backend is None) | values)
         reader = None if labeler_path is None else open_labeler(labeler_path, device)
-    pictures = settings.estimate_count * settings.estimate_renders * settings.estimations
-    if device == "cpu" and pictures > MANY and processes.first:
-        said = f"{pictures} pictures will be drawn, hours of a CPU; give --device cuda, or take --preset menagerie"
-        output.console(stderr=True).print(said)
-    if settings.delta and settings.steps <= settings.foresight_after and processes.first:
-        said = f"L_fsg begins at step {settings.foresight_after}, after the last; give more steps, or --set foresight_after=N"
-        output.console(stderr=True).print(said)
+    if processes.first:
+        _warn(settings, device)
     if collect:
-        check_folder(out)
         bank = bank or out / "bank.safetensors"
-        if not bank.exists() and (any(out.glob("checkpoint-*.safetensors")) or model_file(out).is_file()):
-            raise DistokError(f"{out} holds a run that had no bank to read from; collect into another --out")
+        _check_place(out, bank)
         if processes.first:
             _collect(bank, collect, opened, reader, names, settings, collect_from)
         processes.wait()
@@ -110,6 +101,30 @@ def _check_options(
         raise DistokError("collecting reads pictures back and needs a labeler; give one with --labeler")
     if values.get("bank_count") and bank is None and not collect:
         raise DistokError("--set bank_count says how much of a bank is read at a time; give one with --bank, or leave it out")
+
+
+def _check_place(out: Path, bank: Path) -> None:
+    """Refuse to collect beside a run that began without."""
+    from distok.checkpoints import model_file
+    from distok.errors import DistokError
+    from distok.files import check_folder
+
+    check_folder(out)
+    if not bank.exists() and (any(out.glob("checkpoint-*.safetensors")) or model_file(out).is_file()):
+        raise DistokError(f"{out} holds a run that had no bank to read from; collect into another --out")
+
+
+def _warn(settings: Any, device: str) -> None:
+    """Say what a run costs, or leaves out, before it begins."""
+    from distok.cli import output
+
+    pictures = settings.estimate_count * settings.estimate_renders * settings.estimations
+    if device == "cpu" and pictures > MANY:
+        said = f"{pictures} pictures will be drawn, hours of a CPU; give --device cuda, or take --preset menagerie"
+        output.console(stderr=True).print(said)
+    if settings.delta and settings.steps <= settings.foresight_after:
+        said = f"L_fsg begins at step {settings.foresight_after}, after the last; give more steps, or --set foresight_after=N"
+        output.console(stderr=True).print(said)
 
 
 def _held_out(names: tuple[str, ...], shipped: bool) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def sheet(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the run; run again to resume.")],
-    stage: Annotated[list[str] | None, typer.Option("--stage", help="Only this stage (may be given again).")] = None,
+    stage: Annotated[list[str] | None, typer.Option("--stage", help="This stage and what it needs (may be given again).")] = None,
     pictures: Annotated[Path | None, typer.Option("--pictures", help="Your own art: a folder a class, or captions.")] = None,
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Stop each stage after that long; run again to go on.")
