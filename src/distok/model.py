@@ -151,7 +151,10 @@ class DisTok(nn.Module, HubModel):
 
     def save(self, path: str | Path, provenance: Mapping[str, str] | None = None) -> Path:
         """Write weights, buffers, settings and ``provenance`` (strings) to one safetensors file."""
-        record = {"kind": "distok", "settings": asdict(self.settings), "provenance": dict(provenance or self.provenance)}
+        settings = asdict(self.settings)
+        if not self.settings.parts:
+            del settings["parts"]  # as in files from before a token had parts
+        record = {"kind": "distok", "settings": settings, "provenance": dict(provenance or self.provenance)}
         return files.write_tensors(path, self.state_dict(), {"distok": json.dumps(record, sort_keys=True)})
 
     def _save_pretrained(self, save_directory: Path) -> None:
