@@ -132,7 +132,7 @@ def test_pictures_that_cannot_be_read_are_there(creator, monkeypatch):
         raise DistokError("the answer is no list")
 
     monkeypatch.setattr(type(creator.labeler), "read", read)
-    drawn = creator.draw(MIX, n=1)
+    drawn = creator.create(MIX, n=1, read_back=False)
     assert (len(drawn.pictures), drawn.measured, drawn.kl, drawn.js) == (1, None, None, None)
     for verb in (lambda: creator.measure(drawn), lambda: creator.create(MIX, n=1)):
         with pytest.raises(DistokError, match="the answer is no list"):

@@ -171,33 +171,18 @@ class Creator:
         any_words: bool = False,
         callback: Progress | None = None,
         best_of: int = 1,
+        read_back: bool = True,
         **settings: Any,
     ) -> Creation:
-        """Make (or take) a concept, render it ``n`` times and read the pictures back: :meth:`draw`, then :meth:`measure`.
-
-        Raises:
-            DistokError: as these.
-        """
-        return self.measure(self.draw(mix, prompt, n, seed, any_words, callback, best_of, **settings))
-
-    def draw(
-        self,
-        mix: "Mix | Concept",
-        prompt: str = PROMPT,
-        n: int = 4,
-        seed: int = 0,
-        any_words: bool = False,
-        callback: Progress | None = None,
-        best_of: int = 1,
-        **settings: Any,
-    ) -> Creation:
-        """Make (or take) a concept and render it ``n`` times; see :meth:`concept` and :meth:`render`.
+        """Make (or take) a concept, render it ``n`` times and read the pictures back; see :meth:`concept` and :meth:`render`.
 
         Args:
             best_of: render each picture from so many seeds and keep the one whose reading is closest to what was asked.
+            read_back: False leaves the pictures to a :meth:`measure` of yours: what is drawn can be saved before.
 
         Raises:
-            DistokError: as :meth:`render`; or ``best_of`` is out of range, or has no labeler or no mix to go by.
+            DistokError: as :meth:`render` and :meth:`measure`; or ``best_of`` is out of range, or has no labeler or no mix to go
+                by.
         """
         concept = self.concept(mix, any_words) if isinstance(mix, Distribution | Mapping | str) else self._spelled(mix)
         check_count(n)
@@ -207,7 +192,8 @@ class Creator:
         else:
             seeds, pictures = self._best(concept, prompt, seeds, best_of, callback, settings)
         recipes = [self.recipe(concept, prompt, each, picture, **settings) for each, picture in zip(seeds, pictures, strict=True)]
-        return Creation(concept, prompt, pictures, seeds, recipes)
+        made = Creation(concept, prompt, pictures, seeds, recipes)
+        return self.measure(made) if read_back else made
 
     def measure(self, creation: Creation) -> Creation:
         """The creation with its pictures read back; without a labeler as it is.

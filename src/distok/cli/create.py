@@ -77,7 +77,8 @@ def create(
         if refine:
             token = _refined(creator, mix or "", refine, {"prompt": prompt, "seed": seed, "any_words": any_words, **settings})
         with output.progress("drawing") as callback:
-            creation = creator.draw(token, prompt, n, seed, callback=callback, best_of=best_of, **settings)
+            told = {"callback": callback, "best_of": best_of, "read_back": False}
+            creation = creator.create(token, prompt, n, seed, **told, **settings)
         creation, record = _kept(creator, creation, folder)
     if as_json:
         output.print_json(record)
