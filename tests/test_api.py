@@ -6,9 +6,8 @@ import torch
 
 import distok
 from distok.api import Creator
-from distok.asking import PLACE, slug
+from distok.asking import slug
 from distok.backends import open_backend
-from distok.backends.encoder import PLACEHOLDER
 from distok.checkpoints import check_device, known_names, locate, read_names, shipped
 from distok.errors import DistokError
 from distok.gallery import save_creation, save_exploration
@@ -140,7 +139,6 @@ def test_pictures_that_cannot_be_read_are_there(creator, monkeypatch):
 
 
 def test_what_no_tokenizer_takes_is_refused_in_words(creator):
-    assert PLACE == PLACEHOLDER
     for asked, message in (
         ({"prompt": "a \udcff {}"}, "the prompt .* holds bytes that are no UTF-8"),
         ({"prompt": "a <tcrt> {}"}, "the prompt .* holds <tcrt>, which is what a concept's place is called inside; leave it out"),

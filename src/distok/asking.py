@@ -10,7 +10,7 @@ from distok.errors import DistokError
 PROMPT = "a photo of a {}"
 MAX_PICTURES = 1000
 MAX_SEED = 2**63 - 1
-PLACE = "<tcrt>"  # where a token goes, as the tokenizers of distok.backends have it
+PLACE = "<tcrt>"  # the one extra name in the private tokenizers of distok.backends; each occurrence is then numbered
 
 Mix = Distribution | Mapping[str, float] | str
 Progress = Callable[[int, int], None]  # (steps done, steps in all)

@@ -16,11 +16,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from distok.asking import PLACE
 from distok.backends.prompts import SLOT, emphasis
 from distok.backends.splice import frozen_view, splice
 from distok.errors import DistokError
-
-PLACEHOLDER = "<tcrt>"  # the one extra name in the private tokenizer; each occurrence is then numbered
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ class TextEncoder(ABC):
         self.module = frozen_view(module)
         self.tokenizer = copy.deepcopy(tokenizer)
         # Stripped on the left: a sentencepiece vocabulary would else put a lone space before it.
-        self.tokenizer.add_tokens(AddedToken(PLACEHOLDER, lstrip=True, normalized=False))
-        self._placeholder = self.tokenizer.convert_tokens_to_ids(PLACEHOLDER)
+        self.tokenizer.add_tokens(AddedToken(PLACE, lstrip=True, normalized=False))
+        self._placeholder = self.tokenizer.convert_tokens_to_ids(PLACE)
         self.table = self.spliced.get_input_embeddings()
         self.length = length or self._longest()
         self._ids: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {}
@@ -133,7 +132,7 @@ class TextEncoder(ABC):
         if prompt not in self._ids:
             plain, stresses = emphasis(prompt)
             slots = [int(index) for index in SLOT.findall(plain)]
-            numbered = SLOT.sub(PLACEHOLDER, plain)
+            numbered = SLOT.sub(PLACE, plain)
             ids = self.tokenizer(numbered, truncation=True, max_length=self.length).input_ids
             if ids.count(self._placeholder) != len(slots):
                 raise DistokError(f"the prompt {prompt!r} is too long: its concept falls past {self.length} tokens; shorten it")
@@ -151,7 +150,7 @@ class TextEncoder(ABC):
         edges = sorted({0, len(plain), *(edge for start, end, _ in stresses for edge in (start, end))})
         for start, end in pairwise(edges):
             weight = next((w for first, last, w in stresses if first <= start and end <= last), 1.0)
-            piece = SLOT.sub(PLACEHOLDER, plain[start:end])
+            piece = SLOT.sub(PLACE, plain[start:end])
             weights += [weight] * len(self.tokenizer(piece, add_special_tokens=False).input_ids)
         before = len(self.tokenizer("").input_ids) - self._after()
         return tuple(([1.0] * before + weights + [1.0] * count)[:count])

@@ -42,8 +42,8 @@ def surprise(bench: Bench, folder: Path, count: int = 100, preset: str = "menage
     Its concepts differ in the seed of their search; a random latent is a concept of DisTok, and so is a random mix, encoded.
     Each concept is drawn twice: from noise of its own, and from the same noise as all others. A vague concept looks different in
     every noise; in the same noise only what the concepts themselves differ in is left. As many different species say how far
-    the scale goes, while there are enough of them. A Vendi score counts up to the number of concepts, and one concept in many
-    noises soon counts no further: so it is told of the first few of them, too.
+    the scale goes, while there are enough of them. A Vendi score depends on the number of concepts: it is told of the first
+    few of them, too.
 
     Through a prior ConceptLab's searches meet fresh noise at every step, as published. In text space their seed decides which
     prompts they see in which order, and no more: they may all end at one concept, and then the table says so.
