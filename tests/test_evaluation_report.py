@@ -57,6 +57,23 @@ class TestOrigin:
         with pytest.raises(DistokError, match=r"guidance"):
             evaluation.run("fidelity", replace(job, out=tmp_path / "x", setup=replace(setup, guidance_scale=-1.0)))
 
+    def test_another_number_of_denoising_steps_makes_other_pictures(self, tmp_path, pipeline_folder, model_file, labeler_folder):
+        setup = evaluation.Setup(pipeline_folder, model_file, labeler_folder)
+        job = evaluation.Job(tmp_path, setup, seeds=1, cases=2, methods=("dominant",))
+        own = open_backend(pipeline_folder).defaults.steps
+        readings = {}
+        for steps in (None, own, own + 2):
+            out = tmp_path / str(steps)
+            evaluation.run("fidelity", replace(job, out=out, setup=replace(setup, denoising_steps=steps)))
+            readings[steps] = (out / "fidelity.csv").read_text()
+        assert readings[own] == readings[None]
+        assert readings[own + 2] != readings[None]
+        (table, *_) = compare_reports(tmp_path / str(own), tmp_path / str(own + 2))
+        assert table.note.endswith("What was asked for differs in denoising steps.")
+        for steps, text in ((0, "steps is 0"), (5000, "steps is 5000, but this pipeline was trained with 1000")):
+            with pytest.raises(DistokError, match=text):
+                evaluation.run("fidelity", replace(job, out=tmp_path / "x", setup=replace(setup, denoising_steps=steps)))
+
     def test_changed_files_and_broken_reports_are_never_taken_over(self, tmp_path, monkeypatch):
         from distok.evaluation import origin
 

@@ -322,9 +322,10 @@ def test_a_bank_that_is_not_there_is_said_before_anything_is_opened(tmp_path):
 
 
 def test_a_setup_reaches_distok_create_as_flags():
-    flags = jobs.Setup("here", guidance_scale=7.5, evaluator="judge.safetensors").flags()
+    flags = jobs.Setup("here", guidance_scale=7.5, evaluator="judge.safetensors", denoising_steps=9).flags()
     assert dict(zip(flags[::2], flags[1::2], strict=True)) == {
         "--backend": "here", "--device": "cpu", "--dtype": "auto", "--offload": "auto", "--guidance-scale": "7.5",
+        "--steps": "9",
     }  # fmt: skip
 
 

@@ -102,6 +102,7 @@ def test_a_suite_by_name_resumes_and_reports(pipeline_folder, model_file, labele
         ("world", {"setup": evaluation.Setup("x")}, "measures the shipped world as it is, on the CPU; leave --backend out"),
         ("world", {"setup": evaluation.Setup(model="x")}, "leave --model out for it"),
         ("world", {"setup": evaluation.Setup(guidance_scale=3.0)}, "leave --guidance-scale out for it"),
+        ("world", {"setup": evaluation.Setup(denoising_steps=3)}, "leave --denoising-steps out for it"),
     ],
 )
 def test_what_cannot_be_run_is_refused_with_one_line(suite, changes, text, tmp_path):

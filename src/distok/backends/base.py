@@ -182,6 +182,7 @@ class Backend(ABC):
         from PIL import Image
 
         steps, most = options.get("steps"), self.pipe.scheduler.config.get("num_train_timesteps")
+        steps = self.defaults.steps if steps is None else steps
         if isinstance(steps, int) and steps > (most or steps):
             raise DistokError(f"steps is {steps}, but this pipeline was trained with {most}; ask for {most} at most")
         pixels = self.render_pixels(prompts, tokens, **options)

@@ -47,6 +47,9 @@ def evaluate(
     guidance_scale: Annotated[
         float | None, typer.Option("--guidance-scale", help="Of methods without one of their own; else the checkpoint's.")
     ] = None,
+    denoising_steps: Annotated[
+        int | None, typer.Option("--denoising-steps", help="Of methods without a number of their own; else the checkpoint's.")
+    ] = None,
     device: options.Device = "cpu",
     dtype: options.Dtype = "auto",
     offload: options.Offload = "auto",
@@ -66,7 +69,7 @@ def evaluate(
         raise DistokError("say what to measure and where to write it, as in: distok evaluate fidelity --out report")
     named = None if methods is None else tuple(name.strip() for name in methods.split(",") if name.strip())
     scorers = None if not scorer else {kind: path or None for kind, _, path in (each.partition("=") for each in scorer)}
-    setup = evaluation.Setup(backend, model, labeler, evaluator, device, dtype, offload, guidance_scale)
+    setup = evaluation.Setup(backend, model, labeler, evaluator, device, dtype, offload, guidance_scale, denoising_steps)
     with output.stages() as callback:
         job = evaluation.Job(out, setup, seeds, cases, bank, readings, recipe, without, steps, named, preset, scorers, callback)
         tables = evaluation.run(suite, job, shlex.join(["distok", *sys.argv[1:]]))

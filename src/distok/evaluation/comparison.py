@@ -29,6 +29,7 @@ DECIDE = {  # by its name in a report's JSON file, what may move every figure at
     "seeds": "numbers of pictures",
     "readers": "readers",
     "guidance_scale": "guidance",
+    "denoising_steps": "denoising steps",
     "preset": "preset of the methods",
     "readings": "readings",
     "steps": "training steps",

@@ -23,6 +23,7 @@ class Setup:
         evaluator: the file of the independent evaluator; the shipped one for the shipped backend where it knows all classes,
             else none.
         guidance_scale: of every method that has none of its own, in place of the checkpoint's; not for the suite "world".
+        denoising_steps: likewise, and in place of the checkpoint's too for those that fix only their guidance.
     """
 
     backend: str | Path | None = None
@@ -33,6 +34,7 @@ class Setup:
     dtype: str = "auto"
     offload: str = "auto"
     guidance_scale: float | None = None
+    denoising_steps: int | None = None
 
     def open(self, out: Path, callback: Report | None = None) -> Bench:
         """Load all of it; pictures are kept in ``out``.
@@ -54,8 +56,9 @@ class Setup:
             from distok.menagerie.evaluator import Evaluator
 
             ruler = Evaluator.load(evaluator).to(self.device)
-        if self.guidance_scale is not None:
-            creator.backend.defaults = replace(creator.backend.defaults, guidance_scale=self.guidance_scale)
+        drawing = {"guidance_scale": self.guidance_scale, "steps": self.denoising_steps}
+        given = {name: value for name, value in drawing.items() if value is not None}
+        creator.backend.defaults = replace(creator.backend.defaults, **given)
         rulers = Rulers(creator.names, creator.labeler, ruler)
         return Bench(creator.backend, creator.model, rulers, Darkroom(creator.backend, out / "pictures", callback), creator.label)
 
@@ -64,7 +67,7 @@ class Setup:
         words: list[str] = []
         for name, value in asdict(self).items():
             if value is not None and name != "evaluator":
-                words += [f"--{name.replace('_', '-')}", str(value)]
+                words += ["--steps" if name == "denoising_steps" else f"--{name.replace('_', '-')}", str(value)]
         return tuple(words)
 
 
