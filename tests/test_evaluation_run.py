@@ -224,6 +224,18 @@ def test_a_method_whose_code_changed_is_drawn_again(world, tmp_path, monkeypatch
     assert len(list((tmp_path / "items" / "distok").glob("*.safetensors"))) == 2
 
 
+def test_methods_that_search_by_features_are_drawn_again_with_another_projection(world, tmp_path, monkeypatch):
+    contest = Contest(world.open(tmp_path), tmp_path)
+    keys = []
+    monkeypatch.setattr(Contest, "_kept", lambda self, name, case, seeds, parts, make: keys.append(parts))
+    for projection in (contest.bench.backend._projection, None):
+        contest.bench.backend._projection = projection
+        for name in ("cretok", "concept-lab", "dominant", "bass"):
+            contest.item(contest.method(name), contest.bench.cases[0], [0])
+    before, after = keys[:4], keys[4:]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, False, True, True]
+
+
 def test_who_does_not_take_part_is_named_in_cost_and_sensitivity_too(world, tmp_path, short):
     for suite in ("cost", "sensitivity"):
         cases = 2 if suite == "sensitivity" else None

@@ -137,6 +137,20 @@ def test_a_run_from_before_a_setting_was_there_goes_on_with_its_default(tmp_path
         checkpoint.latest(tmp_path, {"settings": json.loads(short(foreseen_count=8).to_json())})
 
 
+def test_a_run_does_not_go_on_with_another_projection(pipeline_folder, labeler, tmp_path):
+    """It lies beside the text encoder and decides E(q), which every loss compares."""
+    shutil.copytree(pipeline_folder, tmp_path / "other")
+    (tmp_path / "other" / "text_encoder" / "projection.safetensors").unlink()
+    ours, other = open_backend(pipeline_folder), open_backend(tmp_path / "other")
+    assert (ours.hash, ours.fingerprint) == (other.hash, other.fingerprint)
+    train(short(steps=3), ours, labeler, NAMES, tmp_path / "run")
+    with pytest.raises(DistokError, match=r"holds another run \(features '\w+' → ''"):
+        train(short(steps=3), other, labeler, NAMES, tmp_path / "run")
+    settings = {"settings": json.loads(short().to_json())}
+    checkpoint.save(tmp_path / "older", 4, {"weight": torch.ones(2)}, settings)
+    assert checkpoint.latest(tmp_path / "older", settings | {"features": ours.feature_hash}), "begun before it was noted"
+
+
 def test_a_run_does_not_go_on_with_another_denoiser(pipeline_folder, labeler, tmp_path):
     """The text encoder is the same, so tokens mean the same; what is read from their pictures does not."""
     train(short(steps=3), open_backend(pipeline_folder), labeler, NAMES, tmp_path / "run")

@@ -201,6 +201,18 @@ def test_what_was_trained_in_an_earlier_call_is_not_taken_over(world, tmp_path):
     assert torch.equal(made, trained.half())
 
 
+def test_a_pipeline_that_is_written_in_part_is_never_there(world, tmp_path, monkeypatch):
+    """Without its projection a pipeline opens as well, and has another E(q)."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distok.menagerie.world.save_projection", stop)
+    with pytest.raises(KeyboardInterrupt):
+        World(tmp_path, TINY, start=world[0], chosen=("assemble",)).assemble()
+    assert not (tmp_path / "pipeline").exists()
+
+
 def test_a_new_labeler_needs_no_encoded_pictures(world, tmp_path, monkeypatch):
     monkeypatch.setattr("distok.menagerie.world.measure_scale", lambda *_: 7.0)  # that of other pictures
     train_world(tmp_path, ["labeler", "assemble"], recipe=TINY, start=world[0])

@@ -1,8 +1,10 @@
 """Durable writes: beside the target, fsync, rename. Weights are safetensors; no pickle is ever written."""
 
 import os
+import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +44,7 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    _sync(path.parent)
     return path
 
 
@@ -91,11 +93,39 @@ def read_tensors(path: str | Path) -> "tuple[dict[str, torch.Tensor], dict[str, 
         raise DistokError(f"{path} is not a readable safetensors file ({error}); copy it or make it again") from None
 
 
-def _sync_folder(folder: Path) -> None:
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A folder beside ``path`` to write into, which takes its place when all is written: a reader never finds a part of it.
+
+    What a block leaves that fails is removed, and ``path`` stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".tmp"))
+    former = made.with_suffix(".old")
+    try:
+        made.chmod(0o755)
+        yield made
+        for place in (*made.rglob("*"), made):
+            _sync(place)
+        if path.exists():
+            path.rename(former)
+        try:
+            made.rename(path)
+        except OSError:
+            former.rename(path)
+            raise
+        _sync(path.parent)
+    finally:
+        for left in (made, former):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _sync(place: Path) -> None:
     if os.name != "posix":
         return
-    with suppress(OSError):  # not every folder may be opened, nor every file system syncs one: the file is written all the same
-        handle = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):  # not every place may be opened, nor every file system syncs one: the file is written all the same
+        handle = os.open(place, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

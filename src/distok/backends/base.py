@@ -109,6 +109,11 @@ class Backend(ABC):
         """A short hash of the text encoders' weights: tokens of one hash mean the same to another pipeline of that hash."""
 
     @property
+    def feature_hash(self) -> str:
+        """A short hash of what E(q) needs beyond the text encoders' weights; empty where that is nothing."""
+        return ""
+
+    @property
     @abstractmethod
     def dtype(self) -> str:
         """The type of the text encoders' weights, such as "float32": another one makes another :attr:`hash`."""

@@ -3,6 +3,7 @@
 Shapes: b prompts, d token width, e feature width.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,13 @@ class StableDiffusionBackend(DiffusersBackend):
             DistokError: it does not fit.
         """
         return {"projection": _read_projection(folder, pipe.text_encoder.config.hidden_size)}
+
+    @property
+    def feature_hash(self) -> str:
+        """A short hash of the projection."""
+        if self._projection is None:
+            return ""
+        return hashlib.blake2b(self._projection.cpu().numpy().tobytes(), digest_size=8).hexdigest()
 
     def feature(self, key: str, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
         """From the hidden state at end-of-text to the normalised text feature."""

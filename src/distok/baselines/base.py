@@ -196,6 +196,7 @@ class Baseline(ABC):
         families: the pipelines' class names that it runs on.
         needs_labeler: whether it reads pictures as it goes.
         needs_model: whether it needs a DisTok model of the backend.
+        needs_features: whether it searches by E(q).
         weights: whether it knows what the weights of a mix are.
         least: the fewest classes it can mix.
         revision: raised with every change of the code that changes its pictures: an evaluation then makes them again.
@@ -210,6 +211,7 @@ class Baseline(ABC):
     families: ClassVar[tuple[str, ...]] = tuple(FAMILIES)
     needs_labeler: ClassVar[bool] = False
     needs_model: ClassVar[bool] = False
+    needs_features: ClassVar[bool] = False
     weights: ClassVar[bool] = False
     least: ClassVar[int] = 1
     revision: ClassVar[int] = 1

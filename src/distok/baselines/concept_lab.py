@@ -103,6 +103,7 @@ class ConceptLab(Baseline):
     title = "ConceptLab"
     source = "arXiv 2308.02669; github.com/kfirgoldberg/ConceptLab"
     summary = "one token optimised toward the classes and away from what the labeler takes it for"
+    needs_features = True
     weights = True
     revision = 2
     Settings = ConceptLabSettings

@@ -72,6 +72,7 @@ class CreTok(Baseline):
     source = "arXiv 2410.24160 (CVPR 2025)"
     summary = 'one universal token for "creative", trained on pairs of names; a mix is named beside it'
     least = 2
+    needs_features = True
     Settings = CreTokSettings
     MENAGERIE: ClassVar[Mapping[str, Any]] = {
         "theta": None,  # its names alone lie at 0.65 from each other: beyond 0.5 from the start
@@ -84,18 +85,18 @@ class CreTok(Baseline):
 
     def __init__(self, settings: Settings | None = None) -> None:
         super().__init__(settings)
-        self._tokens: dict[tuple[str, tuple[str, ...]], Tensor] = {}
+        self._tokens: dict[tuple[str, str, tuple[str, ...]], Tensor] = {}
 
     def learn(self, ask: Ask) -> None:
         """Train the token, if it has not been trained for this backend and these names."""
-        key = (ask.backend.hash, ask.names)
+        key = (ask.backend.hash, ask.backend.feature_hash, ask.names)
         if key not in self._tokens:
             self._tokens[key] = train(ask, self.settings)
 
     def prepare(self, ask: Ask) -> Ready:
         """The names beside the token, heaviest first."""
         how: CreTokSettings = self.settings
-        token = self._tokens[ask.backend.hash, ask.names]
+        token = self._tokens[ask.backend.hash, ask.backend.feature_hash, ask.names]
         spoken = how.spoken.replace("{}", slot(0), 1).replace("{}", how.joint.join(ask.by_weight()))
         prompt = ask.prompt.replace("{}", spoken)
         return Ready(prompt, token[None], concept=self.concept_of(ask, "cretok", token, None), details={"prompt": prompt})

@@ -137,7 +137,13 @@ class Bench:
 
         held_out = digest(json.dumps([sorted(map(sorted, self._held_out)), self.found_checked]))
         readers = list(self.rulers.hashes)
-        return {"pipeline": self.backend.pipeline_hash, "readers": readers, "model": self.model_hash, "held out": held_out}
+        return {
+            "pipeline": self.backend.pipeline_hash,
+            "features": self.backend.feature_hash,
+            "readers": readers,
+            "model": self.model_hash,
+            "held out": held_out,
+        }
 
     def name_token(self, name: str) -> Float[Tensor, " d"]:
         """The input token t of a class."""

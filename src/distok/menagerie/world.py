@@ -21,7 +21,7 @@ from transformers import CLIPTokenizer
 from distok.checkpoints import check_device
 from distok.concept import digest, digest_weights
 from distok.errors import DistokError
-from distok.files import read_tensors, write_text
+from distok.files import new_folder, read_tensors, write_text
 from distok.menagerie.corpus import Drawn, Source
 from distok.menagerie.evaluator import Evaluator
 from distok.menagerie.folder import Folder
@@ -222,21 +222,20 @@ class World:
             deepcopy(self.vae()).half(), text, tokenizer, deepcopy(self.denoiser()).half(), scheduler, None, None,
             requires_safety_checker=False,
         )  # fmt: skip
-        folder = self.out / "pipeline"
-        with without_bars():
-            pipeline.save_pretrained(folder)
-        name_as_published(folder / "text_encoder" / "model.safetensors")
-        save_tokenizer(tokenizer, folder / "tokenizer")
-        save_projection(clip, folder / "text_encoder")
         settings = {"steps": self.recipe.steps, "guidance_scale": self.recipe.guidance_scale, "size": 128}
-        write_text(folder / "distok.json", json.dumps(settings, indent=1))
+        with new_folder(self.out / "pipeline") as folder, without_bars():
+            pipeline.save_pretrained(folder)
+            name_as_published(folder / "text_encoder" / "model.safetensors")
+            save_tokenizer(tokenizer, folder / "tokenizer")
+            save_projection(clip, folder / "text_encoder")
+            write_text(folder / "distok.json", json.dumps(settings, indent=1))
         labeler = self.labeler()
-        with without_bars():
-            save_labeler(labeler, tokenizer, self.out / "labeler", temperature=1 / float(labeler.logit_scale.detach().exp()))
+        with new_folder(self.out / "labeler") as folder, without_bars():
+            save_labeler(labeler, tokenizer, folder, temperature=1 / float(labeler.logit_scale.detach().exp()))
         names = self.source(0).names
         if names:
             write_text(self.out / "names.txt", "\n".join(names) + "\n")
-        return folder
+        return self.out / "pipeline"
 
     def _begin(self, model: nn.Module, part: str) -> nn.Module:
         """The model as made, or with the weights of ``part`` of the world it goes on from.

@@ -291,6 +291,7 @@ class Trainer:
             "settings": settings,
             "names": list(self.names),
             "backend": self.backend.hash,
+            "features": self.backend.feature_hash,
             "pipeline": self.backend.fingerprint if self.settings.estimate_count else None,  # what pictures are rendered with
             "labeler": self.labeler.hash if self.labeler else None,
             "bank": self.bank.hash if self.bank else None,
