@@ -21,7 +21,7 @@ def evaluate(
     seeds: Annotated[
         int, typer.Option("--seeds", help="Pictures a case; some suites draw a multiple of it, or a part: docs/evaluation.md.")
     ] = 10,
-    cases: Annotated[int | None, typer.Option("--cases", help="So many of the cases; all by default.")] = None,
+    cases: Annotated[int | None, typer.Option("--cases", help="So many of the cases; all by default, 20 of sensitivity.")] = None,
     methods: Annotated[str | None, typer.Option("--methods", help="Baselines by commas; see 'distok baseline'.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="Of the baselines: published or menagerie.")] = None,
     scorer: Annotated[

@@ -79,7 +79,7 @@ class Job:
         out: its folder.
         setup: what is measured.
         seeds: pictures a case, 1 … 50.
-        cases: how many of the evaluation cases, spread evenly, at least 2; None for all.
+        cases: how many of the evaluation cases, spread evenly, at least 2; if None all, or the 20 of "sensitivity".
         bank: for the ablation, readings for all its models; without it each renders and reads its own.
         recipe: for the ablation, "ours" or "published"; both if None.
         without: for the ablation, what is left out: "read", the losses that learn from what is read, or "reg"; each if None.

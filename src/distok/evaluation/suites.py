@@ -139,7 +139,7 @@ TAKES = {  # which of a job's options mean something to a suite; all else is for
     "ablation": ("cases", "bank", "readings", "recipe", "without", "steps"),
 }
 GROUPS = {
-    "all": ("world", "fidelity", "exploration", "sweep", "reuse", "speed"),  # of one model, in minutes
+    "all": ("world", "fidelity", "exploration", "sweep", "reuse", "speed"),  # of one model
     # The paper's tables and figures, every method included: hours on a laptop. "methods" holds all that "fidelity" does.
     "paper": tuple(name for name in _RUN if name not in ("fidelity", "speed")),
 }
