@@ -316,10 +316,10 @@ def test_a_gpu_draws_as_many_together_as_its_free_memory_holds(backend, monkeypa
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: ((free - 1) * 2**30, free * 2**30))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 2**30)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2 * 2**30)
-    assert backend._together(size) == together
+    assert backend.together(size) == together
     monkeypatch.setattr(backend, "placement", Placement("balanced", (torch.nn.Linear(2**14, 2**14, bias=False, device="meta"),)))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 4 * 2**30)
-    assert backend._together(size) == together, "one gibibyte more, and one that is still to come"
+    assert backend.together(size) == together, "one gibibyte more, and one that is still to come"
 
 
 def test_pictures_of_no_numbers_are_black_and_said_so(backend, monkeypatch, caplog):
@@ -343,7 +343,7 @@ def test_pictures_of_no_numbers_are_black_and_said_so(backend, monkeypatch, capl
 def test_pictures_are_drawn_as_many_together_as_it_says(backend, monkeypatch):
     together = []
     denoise = type(backend)._denoise
-    monkeypatch.setattr(type(backend), "_together", lambda self, size: size // 8)
+    monkeypatch.setattr(type(backend), "together", lambda self, size: size // 8)
     monkeypatch.setattr(
         type(backend),
         "_denoise",

@@ -115,6 +115,21 @@ def test_a_picture_is_a_function_of_its_own_seed(name, backend, families, labele
     assert (both.concept and both.concept.hash) == (alone.concept and alone.concept.hash)
 
 
+@pytest.mark.parametrize("name", list(BASELINES))
+def test_a_class_of_weight_zero_takes_no_part(name, backend, families, labeler, model):
+    if "StableDiffusionPipeline" not in baseline_class(name).families:
+        backend = families("kandinsky22")
+    options = {"names": NAMES, "model": model, "steps": 3, "size": 64 if backend.family.startswith("Kandinsky") else 16}
+    found = []
+    for weights in ({"cat": 1.0, "dog": 0.0}, {"cat": 1.0}):
+        try:
+            made = runnable(name).make(backend, labeler, Distribution.from_mapping(weights), [5], **options)
+            found.append(pixels(made.pictures).tolist())
+        except UnavailableError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+
+
 def test_the_table_of_methods():
     for name in BASELINES:
         cls = baseline_class(name)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 from dataclasses import replace
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -91,7 +92,19 @@ class TestAdaptiveNegatives:
         latents = easel.noise((4, 8, 8), [4])
         for t, negative in zip(easel.scheduler.timesteps, (empty, pig, pig), strict=True):
             latents = easel.step(easel.predict(latents, t, text, negative), t, latents)
-        assert np.abs(pixels(made.pictures) - pixels(easel.decode(latents))).max() <= 1
+        assert np.abs(pixels(made.pictures) - pixels(easel.decode(latents, [4]))).max() <= 1
+
+    @pytest.mark.parametrize("name", ["EulerAncestralDiscreteScheduler", "LCMScheduler", "TCDScheduler", "DDPMScheduler"])
+    def test_the_noise_of_every_step_is_the_seeds_own(self, name, families, labeler, tmp_path):
+        """Schedulers that draw noise as they go get the pipeline's generator, as they do without the method."""
+        backend = open_backend(tiny_families.save("sd1", tmp_path / "sd1"))
+        backend.pipe.scheduler = getattr(diffusers, name).from_config(backend.pipe.scheduler.config)
+        how, silent = {"steps": 3, "guidance_scale": 3.0, "size": 16}, baseline("adaptive-negatives", least=1.0)
+        both = silent.make(backend, labeler, PAIR, [4, 5], names=NAMES, **how)
+        alone = silent.make(backend, labeler, PAIR, [5], names=NAMES, **how)
+        assert np.abs(pixels(both.pictures[1:]) - pixels(alone.pictures)).max() <= 1
+        plain = backend.render(["a photo of a cat dog"] * 2, seeds=[4, 5], **how)
+        assert np.abs(pixels(both.pictures) - pixels(plain)).max() <= 1
 
     @pytest.mark.parametrize("family", list(SIZES))
     def test_answers_gather_once_each_and_change_the_picture(self, family, families):
@@ -161,7 +174,7 @@ class TestMagicMix:
         layouts = self.layouts()
         kept = mix(ask(stable, [7, 8], steps=50), layouts, "a photo of a cat", MagicMixSettings(nu=0.0, k_min=0.0))
         easel = Easel(ask(stable))
-        again = easel.decode(easel.encode(layouts))
+        again = easel.decode(easel.encode(layouts), [7, 8])
         free = mix(ask(stable, [7, 8], steps=50), layouts, "a photo of a cat", MagicMixSettings(nu=1.0))
         near, far = (np.abs(pixels(each) - pixels(again)).mean() for each in (kept, free))
         assert near < 0.2 * far
@@ -293,7 +306,7 @@ class TestDiffMorpher:
         set_lora(morph.unet, morph.loras[end])
         morph.unet.set_attn_processor(dict(morph.plain))
         with torch.no_grad():
-            alone = morph.easel.decode(morph._sample(morph.noises[end], morph.texts[end]))
+            alone = morph.easel.decode(morph._sample(morph.noises[end], morph.texts[end]), [1])
         assert np.abs(pixels(alone) - pixels([morph.at(float(end))])).max() <= 1
 
     def test_inversion_leads_back_to_the_source_the_finer_the_nearer(self, families):
@@ -374,28 +387,3 @@ class TestDiffMorpher:
         morph = Morph(given, DiffMorpherSettings(**few), given.render(prompts, seeds=[4, 4]), prompts)
         assert np.abs(pixels(made.pictures) - pixels([morph.at(alpha)])).max() <= 1
         assert np.abs(pixels(made.pictures) - pixels([morph.at(1 - alpha)])).max() > 1, "the other way round"
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "told"),
-    [
-        ("adaptive-negatives", {}, [(2 * step, 10) for step in range(1, 6)]),
-        ("magic-mix", {"k_max": 0.6}, [(step, 3) for step in range(1, 4)]),  # of five steps, the last three
-        ("diff-morpher", {"fit_steps": 1, "frames": 0}, [(1, 2), (2, 2)]),  # by picture
-    ],
-)
-def test_progress_is_told_step_by_step_to_the_end(name, settings, told, stable, labeler):
-    if name == "diff-morpher":
-        pytest.importorskip("peft")
-    heard = []
-    how = {"steps": 5, "guidance_scale": 3.0, "size": 16, "callback": lambda done, total: heard.append((done, total))}
-    baseline(name, **settings).make(stable, labeler, PAIR, [4, 5], names=NAMES, **how)
-    assert heard == told
-
-
-def test_progress_does_not_begin_again_with_each_batch(stable, labeler, monkeypatch):
-    monkeypatch.setattr("distok.baselines.adaptive_negatives.BATCH", 2)
-    heard = []
-    how = {"steps": 3, "guidance_scale": 3.0, "size": 16, "callback": lambda done, total: heard.append((done, total))}
-    baseline("adaptive-negatives").make(stable, labeler, PAIR, [4, 5, 6], names=NAMES, **how)
-    assert heard == [(2, 9), (4, 9), (6, 9), (7, 9), (8, 9), (9, 9)]

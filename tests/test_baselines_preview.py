@@ -39,10 +39,11 @@ class TestLookingAhead:
         wanted = scheduler.step(self.X0 * 0.3, t, noisy).pred_original_sample
         assert torch.allclose(predicted_x0(scheduler, self.X0 * 0.3, t, noisy, 2), wanted, atol=1e-3)
 
-    def test_it_agrees_with_the_multistep_solver(self):
+    @pytest.mark.parametrize("levels", [None, "use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas"])
+    def test_it_agrees_with_the_multistep_solver(self, levels):
         from diffusers import DPMSolverMultistepScheduler
 
-        scheduler = DPMSolverMultistepScheduler()
+        scheduler = DPMSolverMultistepScheduler(**({levels: True} if levels else {}))
         scheduler.set_timesteps(5)
         t = scheduler.timesteps[2]
         noisy = scheduler.add_noise(self.X0, self.NOISE, t[None])

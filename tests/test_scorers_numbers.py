@@ -1,13 +1,20 @@
 """Every score once more by another road: the model's own forward, or the published formula written out on the raw weights."""
 
 import inspect
+import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from distok.scorers import open_scorer
+from distok.labelers.loading import exact
+from distok.scorers import ScorerSettings, open_scorer
+from distok.scorers.clip import _fitted
 from distok.scorers.vqa import VqaSettings
 from tests import tiny_scorers
 from tests.tiny_scorers import PROMPTS, pictures
@@ -16,6 +23,21 @@ from tests.tiny_scorers import PROMPTS, pictures
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_learned_scale_stays_what_it_is_in_half_precision(dtype, tmp_path):
+    """ln 100 is 4.594 in bfloat16: every PickScore would be a percent too small."""
+    clip = tiny_scorers.save_clip(tmp_path / "clip")
+    weights = load_file(clip / "model.safetensors")
+    save_file(weights | {"logit_scale": torch.tensor(math.log(100))}, clip / "model.safetensors", {"format": "pt"})
+    half = ScorerSettings(dtype=dtype)
+    scorer, cosine = (open_scorer(kind, clip, half) for kind in ("pickscore", "hpsv2"))
+    cosine.tower.whole = False
+    torch.testing.assert_close(scorer(pictures(), PROMPTS), 100 * cosine(pictures(), PROMPTS), rtol=1e-5, atol=1e-5)
+    folder = tiny_scorers.save_open_clip(tmp_path / "open")
+    stored = open_scorer("hpsv2", folder).tower.model.logit_scale.item()
+    assert exact(open_scorer("hpsv2", folder, half).tower.model, "logit_scale") == stored
 
 
 @torch.no_grad()
@@ -70,9 +92,13 @@ class TestHps:
             part.save_pretrained(folder)
         torch.testing.assert_close(open_scorer("hpsv2", folder)(pictures(), PROMPTS), source(pictures(), PROMPTS))
 
-    def test_a_tall_picture_is_kept_whole(self, tmp_path):
-        from PIL import Image
+    def test_a_picture_is_centred_as_published(self):
+        """An odd rest is padded on the right: torchvision's pad of rest // 2, and what is left of it."""
+        fitted = _fitted(Image.new("RGB", (101, 224), "white"), SimpleNamespace(crop_size={"height": 224}))
+        (lit,) = np.nonzero(np.asarray(fitted)[:, :, 0].all(0))
+        assert (fitted.size, lit[0], lit[-1]) == ((224, 224), 61, 161)
 
+    def test_a_tall_picture_is_kept_whole(self, tmp_path):
         scorer = open_scorer("hpsv2", tiny_scorers.save_open_clip(tmp_path / "hps"))
         tall = Image.new("RGB", (16, 48), "grey")
         marked = tall.copy()

@@ -157,3 +157,13 @@ def test_the_best_of_several_is_among_them_and_no_worse_than_the_first(bench, la
     assert apart[4] == pytest.approx(apart[place], abs=1e-4)
     best = closest(asked, labeler.read(several.pictures, NAMES))
     assert place == best
+
+
+def test_the_first_that_is_not_black_is_kept_where_none_can_be_read():
+    black, white = Image.new("RGB", (2, 2)), Image.new("RGB", (2, 2), (0, 0, 1))
+
+    def unreadable(pictures):
+        raise DistokError("no numbers")
+
+    asked = Distribution(("pig", "owl"), (0.5, 0.5))
+    assert choose(asked, [7], 3, lambda *_: [black, white, black], unreadable) == ([1007], [white])

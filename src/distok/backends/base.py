@@ -129,6 +129,18 @@ class Backend(ABC):
         """A quick stand-in for :attr:`pipeline_hash`, for recipes and folders."""
 
     @abstractmethod
+    def check_size(self, size: int | None) -> None:
+        """Refuse a side in pixels that the pipeline would refuse, or round without a word; None is its own.
+
+        Raises:
+            DistokError: such a size.
+        """
+
+    @abstractmethod
+    def together(self, size: int | None) -> int:
+        """How many pictures of a side in pixels are denoised together; it bounds memory, and changes none but by rounding."""
+
+    @abstractmethod
     def name_tokens(self, names: Sequence[str]) -> Float[Tensor, "b d"]:
         """The input token of each name: for each encoder the mean of its pieces' embeddings.
 
@@ -184,12 +196,16 @@ class Backend(ABC):
         Raises:
             DistokError: numbers of prompts and seeds differ, a value is out of range, or as :meth:`encode`.
         """
-        from PIL import Image
-
         steps, most = options.get("steps"), self.pipe.scheduler.config.get("num_train_timesteps")
         steps = self.defaults.steps if steps is None else steps
         if isinstance(steps, int) and steps > (most or steps):
             raise DistokError(f"steps is {steps}, but this pipeline was trained with {most}; ask for {most} at most")
-        pixels = self.render_pixels(prompts, tokens, **options)
-        levels = (pixels * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        return [Image.fromarray(level) for level in levels]
+        return pictures_of(self.render_pixels(prompts, tokens, **options))
+
+
+def pictures_of(pixels: Float[Tensor, "b 3 h w"]) -> "list[Image.Image]":
+    """Pictures of numbers in [0, 1]."""
+    from PIL import Image
+
+    levels = (pixels * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(level) for level in levels]

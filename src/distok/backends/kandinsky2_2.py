@@ -120,7 +120,7 @@ class KandinskyV22Backend(DiffusersBackend):
         wanted, unwanted = self._embeddings(condition, seeds, how, negative_prompt)
         prompts, options = self._decoder(pipe, condition, len(seeds), how, negative_prompt, progress)
         options |= {"image_embeds": wanted, "negative_image_embeds": unwanted, "guidance_scale": how.guidance_scale}
-        picture = self._call(pipe, seeds, how, *prompts, **options)
+        picture = self.call(pipe, seeds, how, *prompts, **options)
         return (picture * 0.5 + 0.5).clamp(0, 1)  # this family's "pt" is the decoder's own range
 
     def _decoder(

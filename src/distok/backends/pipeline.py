@@ -151,7 +151,7 @@ class DiffusersBackend(Backend):
         negative_prompt = negative_prompt or None  # "" and None are the same wish, which some pipelines take for two
         asked = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
         how = replace(self.defaults, **{key: value for key, value in asked.items() if value is not None})
-        self._check_size(how.size)
+        self.check_size(how.size)
         given = prompts if condition is None else next(iter(condition.values()))
         count = 0 if given is None else len(given)
         if not count or count != len(seeds):
@@ -160,7 +160,7 @@ class DiffusersBackend(Backend):
             pipe = self.renderer()
             pictures = []
             try:
-                together = self._together(how.size or self.own_size)
+                together = self.together(how.size)
                 for start in range(0, count, together):
                     part = slice(start, start + together)
                     batch = self.condition(prompts[part], tokens) if condition is None else _rows(condition, part)
@@ -168,13 +168,7 @@ class DiffusersBackend(Backend):
                     pictures.append(self._denoise(pipe, batch, seeds[part], how, negative_prompt, progress).float())
             finally:
                 self.placement.leave()
-        made = torch.cat(pictures)
-        if lost := [seed for seed, picture in zip(seeds, made, strict=True) if not picture.isfinite().all()]:
-            LOG.warning(
-                "the pictures of seeds %s are no numbers and come out black: damaged weights, or numbers too large for %s",
-                ", ".join(map(str, lost)), self.dtype,
-            )  # fmt: skip
-        return made.nan_to_num(0.0)
+        return numbers_only(torch.cat(pictures), seeds, self.dtype)
 
     def renderer(self) -> Any:
         """The same modules under a pipeline and schedulers of our own: sampling changes a scheduler's state."""
@@ -201,12 +195,14 @@ class DiffusersBackend(Backend):
         """Sides of pictures are multiples of it: others the family's pipeline would refuse, or round without a word."""
         return 1
 
-    def _check_size(self, size: int | None) -> None:
+    def check_size(self, size: int | None) -> None:
+        """See :class:`Backend`."""
         if size is not None and size % self.size_step:
             raise DistokError(f"size is {size}, but this pipeline draws multiples of {self.size_step} pixels; correct it")
 
-    def _together(self, size: int) -> int:
-        """How many pictures are denoised together; it bounds memory, and changes none but by rounding."""
+    def together(self, size: int | None) -> int:
+        """See :class:`Backend`."""
+        size = size or self.own_size
         device = self.device
         if device.type != "cuda":
             return max(1, min(self.at_once, PIXELS // size**2))
@@ -244,7 +240,7 @@ class DiffusersBackend(Backend):
     ) -> Float[Tensor, "b 3 h w"]:
         """Pictures in [0, 1] of one batch; ``progress`` is told how many steps are done."""
         options = self._guided(condition, how, negative_prompt, len(seeds))
-        return self._call(pipe, seeds, how, callback_on_step_end=on_step(progress), **options)
+        return self.call(pipe, seeds, how, callback_on_step_end=on_step(progress), **options)
 
     def _guided(self, condition: Condition, how: RenderDefaults, negative_prompt: str | None, count: int) -> dict[str, Any]:
         """The condition, and where guidance asks for it that of the negative prompt, as the pipeline's arguments."""
@@ -259,7 +255,7 @@ class DiffusersBackend(Backend):
         return {f"{prefix}{key}": value.to(dtype) for key, value in condition.items()}
 
     @staticmethod
-    def _call(pipe: Any, seeds: Sequence[int], how: RenderDefaults, *prompts: Any, **options: Any) -> Tensor:
+    def call(pipe: Any, seeds: Sequence[int], how: RenderDefaults, *prompts: Any, **options: Any) -> Tensor:
         """Run the pipeline with what every family takes."""
         made = pipe(
             *prompts,
@@ -282,6 +278,16 @@ def _bytes(part: torch.nn.Module) -> int:
 
 def _rows(condition: Condition, part: slice) -> Condition:
     return {key: value[part] for key, value in condition.items()}
+
+
+def numbers_only(pixels: Float[Tensor, "b 3 h w"], seeds: Sequence[int], dtype: str) -> Float[Tensor, "b 3 h w"]:
+    """Pixels, with 0 for what is no number; a warning says which seeds' pictures come out black."""
+    if lost := [seed for seed, picture in zip(seeds, pixels, strict=True) if not picture.isfinite().all()]:
+        LOG.warning(
+            "the pictures of seeds %s are no numbers and come out black: damaged weights, or numbers too large for %s",
+            ", ".join(map(str, lost)), dtype,
+        )  # fmt: skip
+    return pixels.nan_to_num(0.0)
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:

@@ -3,6 +3,7 @@
 Golan et al., arXiv 2510.10715. Shapes: b pictures, c latent channels, h and w latent sides.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distok.backends.pipeline import counter, generators
+from distok.backends.base import pictures_of
+from distok.backends.pipeline import counter, numbers_only
 from distok.backends.prompts import named
 from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.swap import stack
@@ -26,7 +28,6 @@ IN_LOOP = {
     "StableDiffusionXLPipeline": {"prompt_embeds": "prompt_embeds", "pooled_prompt_embeds": "add_text_embeds"},
     "StableDiffusion3Pipeline": {"prompt_embeds": "prompt_embeds", "pooled_prompt_embeds": "pooled_prompt_embeds"},
 }
-BATCH = 16  # pictures denoised together; bounds memory and changes no picture
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class AdaptiveNegatives(Baseline):
     summary = "what the labeler sees in the half-made picture becomes its negative prompt, step by step"
     families = tuple(IN_LOOP)
     needs_labeler = True
-    revision = 2
+    revision = 3
     Settings = AdaptiveNegativesSettings
     MENAGERIE: ClassVar[Mapping[str, Any]] = {"steps": None, "guidance_scale": None, "new_kind": "{}", "least": 0.1}
 
@@ -91,8 +92,7 @@ class AdaptiveNegatives(Baseline):
     def draw(self, ask: Ask, ready: Ready) -> "tuple[list[Image.Image], dict[str, Any]]":
         """Denoise in batches."""
         pictures, negatives = [], []
-        for start in range(0, len(ask.seeds), BATCH):
-            part = replace(ask, seeds=ask.seeds[start : start + BATCH])
+        for start, part in ask.parts():
             loop = _Loop(part, self.settings, str(ready.prompt), (start, len(ask.seeds)))
             pictures += loop.run()
             negatives += loop.negatives
@@ -125,25 +125,21 @@ class _Loop:
     def run(self) -> "list[Image.Image]":
         """The pictures."""
         count, backend = len(self.seeds), self.ask.backend
-        size = self.ask.options.get("size", backend.defaults.size)
+        how = replace(backend.defaults, **self.ask.options)
         inputs = {key: self._cast(value.expand(count, *value.shape[1:])) for key, value in self.positive.items()}
         inputs |= {f"negative_{key}": self._cast(value) for key, value in self._encoded().items()}
-        pictures: list[Image.Image] = self.pipe(
-            **inputs,
-            generator=generators(self.seeds),
-            num_inference_steps=self.steps,
-            guidance_scale=self.ask.options.get("guidance_scale", backend.defaults.guidance_scale),
-            height=size,
-            width=size,
-            callback_on_step_end=self._after_step,
-            callback_on_step_end_tensor_inputs=list(IN_LOOP[backend.family].values()),
-        ).images
-        return pictures
+        watched = {
+            "callback_on_step_end": self._after_step,
+            "callback_on_step_end_tensor_inputs": list(IN_LOOP[backend.family].values()),
+        }
+        pixels = backend.call(self.pipe, self.seeds, how, **inputs, **watched, guidance_scale=how.guidance_scale)
+        return pictures_of(numbers_only(pixels.float(), self.seeds, backend.dtype))
 
     def _watch(self, scheduler: Any) -> None:
         """Keep the x_0 that each step predicts. The scheduler is this renderer's own, nobody else's."""
         step = scheduler.step
 
+        @functools.wraps(step)  # the pipeline looks at its signature: does it take a generator?
         def watched(prediction: Tensor, t: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
             before = scheduler.step_index if getattr(scheduler, "step_index", None) is not None else 0
             made = step(prediction, t, sample, *args, **options)
@@ -239,6 +235,9 @@ def predicted_x0(
         sigma = scheduler.sigmas[index].to(sample)
         scale = 1 / (sigma**2 + 1).sqrt()
         noisy, root, rest = sample * scale, scale, sigma * scale
+    elif hasattr(scheduler, "_sigma_to_alpha_sigma_t"):  # of a level between two timesteps, as Karras' are
+        root, rest = (each.to(sample) for each in scheduler._sigma_to_alpha_sigma_t(scheduler.sigmas[index]))
+        noisy = sample
     else:
         level = scheduler.alphas_cumprod[int(t)].to(sample)
         noisy, root, rest = sample, level.sqrt(), (1 - level).sqrt()

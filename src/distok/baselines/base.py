@@ -5,7 +5,7 @@ Shapes: b pictures, n creative tokens, d token width.
 
 import time
 from abc import ABC
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -98,6 +98,12 @@ class Ask:
     def by_weight(self) -> list[str]:
         """The classes, heaviest first."""
         return [name for name, _ in self.mix.top(len(self.mix.names))]
+
+    def parts(self) -> "Iterator[tuple[int, Ask]]":
+        """The same for as many pictures as are denoised together, and how many came before them; it changes none of them."""
+        together = self.backend.together(self.options.get("size", self.backend.defaults.size))
+        for start in range(0, len(self.seeds), together):
+            yield start, replace(self, seeds=self.seeds[start : start + together])
 
     def others(self, title: str) -> list[str]:
         """The known classes that are not of the mix: what the labeler may take a picture for, other than what it shall be.
@@ -259,7 +265,7 @@ class Baseline(ABC):
         Args:
             backend: a frozen pipeline.
             labeler: what reads pictures, where the method does.
-            mix: what to make.
+            mix: what to make; a class of weight 0 is no part of it.
             seeds: one a picture; picture i depends on seed i alone.
             names: the known classes; those of the mix if None.
             prompt: with ``{}`` where the creature goes.
@@ -270,6 +276,9 @@ class Baseline(ABC):
         Raises:
             DistokError: the method does not run on this backend, with this mix or without a labeler; or a value is out of range.
         """
+        known = tuple(dict.fromkeys((*(names or ()), *mix.names)))
+        if 0 in mix.weights:
+            mix = Distribution.from_vector(mix.names, mix.weights)
         self._check(backend, labeler, model, mix, seeds, prompt, options)
         own = {key: value for key in OPTIONS if (value := getattr(self.settings, key, None)) is not None}
         ask = Ask(
@@ -277,13 +286,13 @@ class Baseline(ABC):
             labeler,
             mix,
             tuple(int(seed) for seed in seeds),
-            tuple(dict.fromkeys((*(names or ()), *mix.names))),
+            known,
             prompt,
             model,
             own | {key: value for key, value in options.items() if value is not None},
             callback,
         )
-        replace(backend.defaults, **ask.options)  # a value out of range is refused before anything is learned
+        backend.check_size(replace(backend.defaults, **ask.options).size)  # refused before anything is learned
         start = time.perf_counter()
         try:
             self.learn(ask)

@@ -3,8 +3,9 @@
 Zhang et al., arXiv 2312.07409. Shapes: c latent channels, h and w latent sides, l positions, d text width.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -92,12 +93,17 @@ class DiffMorpher(Baseline):
         pictures, alphas = [], []
         for i, seed in enumerate(ask.seeds):
             sources = ask.render(prompts, seeds=[seed, seed])
-            picture, alpha = Morph(ask, self.settings, sources, prompts).blend(b / (a + b))
+            picture, alpha = Morph(replace(ask, seeds=(seed,)), self.settings, sources, prompts).blend(b / (a + b))
             pictures.append(picture)
             alphas.append(alpha)
             if ask.callback:
                 ask.callback(i + 1, len(ask.seeds))
         return pictures, {"from": first, "to": second, "alpha": alphas}
+
+
+def mixed_steps(steps: int, share: float) -> int:
+    """How many steps mix the attention: the whole ones within a share of them; 0.58 of 50 is 29, and not the 28.99… of floats."""
+    return math.floor(steps * share + 1e-9)
 
 
 def need_peft() -> None:
@@ -112,7 +118,7 @@ class Morph:
     """The way between two pictures. The U-Net is a view of the pipeline's: same weights, adapters and attention of its own.
 
     Args:
-        ask: whose backend and options are used.
+        ask: whose backend and options are used; of one seed.
         how: the settings.
         sources, prompts: two pictures, and what each of them shows.
     """
@@ -120,7 +126,7 @@ class Morph:
     def __init__(self, ask: Ask, how: DiffMorpherSettings, sources: "Sequence[Image.Image]", prompts: Sequence[str]) -> None:
         from diffusers import DDIMInverseScheduler
 
-        self.how = how
+        self.how, self.seeds = how, ask.seeds
         self.unet = with_lora(ask.backend.pipe.unet, how.rank, seeds.derive(how.seed, "diff-morpher") % 2**31)
         self.easel = Easel(ask, self.unet)
         self.inverse = DDIMInverseScheduler.from_config(self.easel.scheduler.config)
@@ -142,7 +148,7 @@ class Morph:
 
     def at(self, alpha: float) -> "Image.Image":
         """The picture at ``alpha`` on the plain path."""
-        return self.easel.decode(self.latents_at(alpha))[0]
+        return self.easel.decode(self.latents_at(alpha), self.seeds)[0]
 
     @torch.no_grad()
     def latents_at(self, alpha: float) -> Float[Tensor, "1 c h w"]:
@@ -152,7 +158,7 @@ class Morph:
             DistokError: they are not finite.
         """
         set_lora(self.unet, between(self.loras[0], self.loras[1], alpha))
-        last = int(self.easel.steps * self.how.attention_share)
+        last = mixed_steps(self.easel.steps, self.how.attention_share)
         mixed = {
             name: _MixedAttention(each, self.kept[0][name], self.kept[1][name], alpha, last) if name in self.kept[0] else each
             for name, each in self.plain.items()

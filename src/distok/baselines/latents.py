@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distok.backends.pipeline import generators
+from distok.backends.base import pictures_of
+from distok.backends.pipeline import generators, numbers_only
 from distok.baselines.base import Ask
 
 if TYPE_CHECKING:
@@ -55,12 +56,12 @@ class Easel:
         return (latents * vae.config.scaling_factor).to(self.dtype)
 
     @torch.no_grad()
-    def decode(self, latents: Float[Tensor, "b c h w"]) -> "list[Image.Image]":
-        """Pictures of latents."""
+    def decode(self, latents: Float[Tensor, "b c h w"], seeds: Sequence[int]) -> "list[Image.Image]":
+        """Pictures of latents; a warning names the seeds of those that are no numbers, and come out black."""
         vae = self.pipe.vae
         pixels = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype)).sample
-        pictures: list[Image.Image] = self.pipe.image_processor.postprocess(pixels.float(), output_type="pil")
-        return pictures
+        shown = self.pipe.image_processor.postprocess(pixels.float(), output_type="pt")
+        return pictures_of(numbers_only(shown, seeds, str(self.dtype).removeprefix("torch.")))
 
     def noise(self, shape: Sequence[int], seeds: Sequence[int]) -> Float[Tensor, "b c h w"]:
         """Normal noise, each row from its own seed."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from distok.backends.pipeline import counter
 from distok.backends.prompts import named
 from distok.baselines.base import Ask, Baseline, Ready, Settings
 from distok.baselines.latents import FAMILIES, Easel
@@ -65,12 +66,22 @@ class MagicMix(Baseline):
         layout, *content = ask.by_weight()
         layouts = ask.render([named(layout, ask.prompt)] * len(ask.seeds), seeds=ask.seeds)
         prompt = named(" ".join(content), ask.prompt)
-        return mix(ask, layouts, prompt, self.settings), {"layout": layout, "content": prompt}
+        pictures: list[Image.Image] = []
+        for start, part in ask.parts():
+            pictures += mix(part, layouts[start : start + len(part.seeds)], prompt, self.settings, (start, len(layouts)))
+        return pictures, {"layout": layout, "content": prompt}
 
 
-def mix(ask: Ask, layouts: "list[Image.Image]", prompt: str, how: MagicMixSettings) -> "list[Image.Image]":
-    """Give each layout the content of a prompt; noise of ``ask``'s seeds, one each."""
+def mix(
+    ask: Ask, layouts: "list[Image.Image]", prompt: str, how: MagicMixSettings, part: tuple[int, int] | None = None
+) -> "list[Image.Image]":
+    """Give each layout the content of a prompt; noise of ``ask``'s seeds, one each.
+
+    Args:
+        part: how many pictures were drawn before these, and how many there are in all; these are all if None.
+    """
     easel, count = Easel(ask), len(layouts)
+    before, total = part or (0, count)
     text = ask.backend.condition([prompt])["prompt_embeds"].detach().expand(count, -1, -1)
     empty = ask.backend.condition([""])["prompt_embeds"].detach().expand(count, -1, -1)
     clean = easel.encode(layouts)
@@ -78,7 +89,7 @@ def mix(ask: Ask, layouts: "list[Image.Image]", prompt: str, how: MagicMixSettin
     noise = easel.noise(clean.shape[1:], [derive(seed, "magic-mix") for seed in ask.seeds])
     first, last = easel.steps - int(how.k_max * easel.steps), easel.steps - int(how.k_min * easel.steps)
     first = min(first, easel.steps - 1)  # at least one step, however few there are
-    timesteps = easel.scheduler.timesteps
+    timesteps, told = easel.scheduler.timesteps, counter(ask.callback, before, count, total, easel.steps - first)
     latents = easel.scheduler.add_noise(clean, noise, timesteps[first : first + 1])
     for i in range(first, easel.steps):
         t, shown = timesteps[i], latents
@@ -87,6 +98,6 @@ def mix(ask: Ask, layouts: "list[Image.Image]", prompt: str, how: MagicMixSettin
             shown = how.nu * latents + (1 - how.nu) * layout
         prediction = easel.predict(shown, t, text, empty)
         latents = easel.step(prediction, t, shown if how.step_from_mixed else latents)
-        if ask.callback:
-            ask.callback(i - first + 1, easel.steps - first)
-    return easel.decode(latents)
+        if told:
+            told(i - first + 1)
+    return easel.decode(latents, ask.seeds)

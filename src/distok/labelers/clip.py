@@ -45,7 +45,9 @@ class ClipLabeler(Labeler):
             raise DistokError('a reading by places needs a ResNet as image tower; set "reading" to "whole" in labeler.json')
         self.model, self.processor, self.kind = model.eval(), processor, kind
         self.settings, self.template, self.reading = settings, settings.template, settings.reading
-        self.temperature = math.exp(-model.logit_scale.item()) if settings.temperature is None else settings.temperature
+        self.temperature = (
+            math.exp(-loading.exact(model, "logit_scale")) if settings.temperature is None else settings.temperature
+        )
         self._texts: dict[tuple[str, ...], Tensor] = {}
 
     @classmethod

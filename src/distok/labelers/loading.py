@@ -11,6 +11,7 @@ from distok.errors import DistokError
 
 TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("spiece.model",), ("vocab.json", "merges.txt"))
 IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+SCALES = ("logit_scale", "logit_bias")
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -47,7 +48,28 @@ def load_model(folder: Path, model_class: str, device: str, dtype: torch.dtype) 
             f"{folder} lacks {len(missing)} weights of a {type(model).__name__}, {missing[0]} among them; "
             "give a checkpoint of that class"
         )
+    if dtype != torch.float32:
+        model.stored_scales = _stored_scales(folder)
     return model.eval().requires_grad_(False).to(device)
+
+
+def exact(model: Any, name: str) -> float:
+    """A learned ``logit_scale`` or ``logit_bias`` as it is stored.
+
+    Cast to bfloat16 with the weights, CLIP's scale of ln 100 would make every logit a percent too small.
+    """
+    stored: dict[str, float] = getattr(model, "stored_scales", {})
+    return stored[name] if name in stored else getattr(model, name).item()
+
+
+def _stored_scales(folder: Path) -> dict[str, float]:
+    from safetensors import safe_open
+
+    found = {}
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            found |= {name: file.get_tensor(name).item() for name in SCALES if name in file.keys()}  # noqa: SIM118
+    return found
 
 
 def load_tokenizer(folder: Path) -> Any:

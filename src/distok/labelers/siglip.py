@@ -3,6 +3,7 @@
 Shapes: b pictures, k names.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distok.labelers.clip import unit_feature
+from distok.labelers.loading import exact
 from distok.labelers.model import ModelLabeler
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class SiglipLabeler(ModelLabeler):
         captions = [caption.lower() for caption in self.captions(names)]
         inputs = self.words(captions, padding="max_length", max_length=length)
         texts = unit_feature(self.model.get_text_features(**inputs))
-        scale, bias = self.model.logit_scale.float().exp(), self.model.logit_bias.float()
+        scale, bias = math.exp(exact(self.model, "logit_scale")), exact(self.model, "logit_bias")
         return lambda images: scale * unit_feature(self.model.get_image_features(**self.pixels(images))) @ texts.T + bias
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from distok import pretrained
 from distok.errors import DistokError
 from distok.labelers.clip import flat_features, image_feature, text_feature
-from distok.labelers.loading import hash_of, load_image_processor, load_model, load_tokenizer
+from distok.labelers.loading import exact, hash_of, load_image_processor, load_model, load_tokenizer
 from distok.scorers import open_clip
 from distok.scorers.base import NotFiniteError, Scale, Scorer, ScorerSettings
 
@@ -66,6 +66,7 @@ def load_tower(folder: Path, settings: ScorerSettings, whole: bool = False) -> T
         tokenizer = load_tokenizer(folder)
         with pretrained.loading(folder):
             model, images = open_clip.load(folder, tokenizer)
+        model.stored_scales = {"logit_scale": model.logit_scale.item()}
         return Tower(model.to(settings.device, settings.torch_dtype).eval(), tokenizer, images, whole)
     kind = pretrained.read_json(folder / "config.json").get("model_type")
     if kind not in KINDS:
@@ -120,7 +121,7 @@ class PickScore(_CosineScorer):
     scale = Scale(-100, 100)
 
     def _scaled(self, cosines: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        return self.tower.model.logit_scale.float().exp() * cosines
+        return math.exp(exact(self.tower.model, "logit_scale")) * cosines
 
 
 class Hps(_CosineScorer):
@@ -158,10 +159,14 @@ def typicality(
 
 
 def _fitted(picture: "Image.Image", images: Any) -> "Image.Image":
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     side = images.crop_size["height"]
-    return ImageOps.pad(picture, (side, side), method=Image.Resampling.BICUBIC, color=0)
+    share = side / max(picture.size)
+    fitted = picture.resize([max(1, round(length * share)) for length in picture.size], Image.Resampling.BICUBIC)
+    square = Image.new("RGB", (side, side))
+    square.paste(fitted, ((side - fitted.width) // 2, (side - fitted.height) // 2))
+    return square
 
 
 def _finite(features: Float[Tensor, "b e"]) -> Float[Tensor, "b e"]:

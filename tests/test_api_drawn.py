@@ -1,0 +1,52 @@
+"""What the verbs draw on the way: previews, sizes, batches."""
+
+import pytest
+from PIL import Image
+
+from distok.api import Creator
+from distok.gallery import save_exploration
+from tests.tiny import NAMES
+
+pytest_plugins = ("tests.evaluation_parts",)
+
+
+@pytest.fixture
+def creator(bench, labeler):
+    return Creator(bench.backend, bench.model, labeler, NAMES, "tiny")
+
+
+def test_a_refinement_draws_previews_of_its_own_seed_over_every_name_and_reads_none_that_is_black(creator, monkeypatch):
+    drawn, read = [], []
+    black, white = Image.new("RGB", (16, 16)), Image.new("RGB", (16, 16), "white")
+    monkeypatch.setattr(
+        Creator, "_render", lambda self, concepts, prompt, seeds, told, how: drawn.append((tuple(seeds), how)) or [black, white]
+    )
+    labeler_read = type(creator.labeler).read
+    monkeypatch.setattr(
+        type(creator.labeler), "read", lambda self, p, names: read.append((len(p), names)) or labeler_read(self, p, names)
+    )
+    for seed in (0, 5):
+        creator.refine({"cat": 0.5, "zebra": 0.5}, rounds=1, pictures=2, seed=seed, any_words=True, steps=30, guidance_scale=2.0)
+    assert [how for _, how in drawn] == [{"steps": 15, "guidance_scale": 2.0}] * 2
+    assert not set(drawn[0][0]) & set(drawn[1][0])
+    assert read == [(1, (*NAMES, "zebra"))] * 2
+
+
+def test_a_recipe_says_the_size_that_was_drawn(creator):
+    made = creator.create("cat, dog", n=1, steps=1, size=24)
+    assert (made.pictures[0].width, made.recipes[0].size) == (24, 24)
+
+
+def test_an_exploration_draws_its_seed_batch_by_batch_and_counts_on(creator, tmp_path, monkeypatch):
+    asked, told = [], []
+
+    def render_each(self, concepts, prompt, seed, callback, **settings):
+        asked.append((len(concepts), seed))
+        callback(1, 1)
+        return [Image.new("RGB", (16, 16))] * len(concepts)
+
+    monkeypatch.setattr(Creator, "render_each", render_each)
+    monkeypatch.setattr(type(creator.backend), "at_once", 2)
+    save_exploration(creator, creator.explore(3), tmp_path, "a {}", 9, lambda *step: told.append(step))
+    assert asked == [(2, 9), (1, 9)]
+    assert told == [(1, 1), (3, 3)]

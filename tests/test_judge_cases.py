@@ -1,0 +1,37 @@
+"""A judge's marks and choices are counted by case: pictures of one case are no independent cases."""
+
+from types import SimpleNamespace
+
+from PIL import Image
+
+from distok.judge import pairwise
+from distok.judge.cache import Answer
+from distok.judge.items import Item
+from distok.judge.prompts import CHOICES, CRITERIA
+from distok.judge.scoring import assess
+
+
+def test_pictures_of_one_case_count_once(tmp_path):
+    marks = {"a": 2.0, "b": 4.0, "c": 9.0}
+    items = [Item(tmp_path / n, "m", case, "pig=1") for n, case in (("a", "1"), ("b", "1"), ("c", "2"))]
+
+    answers = [Answer(dict.fromkeys(CRITERIA, marks[i.picture.name])) for i in items]
+    endpoint = SimpleNamespace(model="j", base_url="x")
+    desk = SimpleNamespace(answers=lambda: answers, kept=dict(enumerate(answers)), begun={}, total=3, endpoint=endpoint)
+    assert assess(items, desk, 1).figures["methods"]["m"]["fusion"].mean == 6
+
+
+def test_choices_are_resampled_by_case(tmp_path, monkeypatch):
+    for name, level in (("a", 10), ("b", 90)):
+        Image.new("RGB", (4, 4), (level,) * 3).save(tmp_path / f"{name}.png")
+    met = [(Item(tmp_path / "a.png", "one", case, "pig=1"), Item(tmp_path / "b.png", "two", case, "pig=1")) for case in "xyz"]
+    given = Answer(dict.fromkeys(CHOICES, "first"))
+    desk = SimpleNamespace(
+        answers=lambda: [given] * 3, kept={0: given}, begun={}, total=3, endpoint=SimpleNamespace(model="j", base_url="x")
+    )
+    seen, strengths = [], pairwise.preference.strengths
+    monkeypatch.setattr(
+        pairwise.preference, "strengths", lambda votes, *more: seen.append({v.cluster for v in votes}) or strengths(votes, *more)
+    )
+    pairwise.compare(met, desk, mirror=False)
+    assert seen == [{"x", "y", "z"}] * 5
