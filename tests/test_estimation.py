@@ -1,5 +1,6 @@
 """Calibration, class distribution estimation, and the estimation bank."""
 
+import re
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
@@ -204,6 +205,21 @@ def test_what_a_run_needs_is_asked_for(backend, labeler):
         Trainer(short(), backend, None, NAMES)
     with pytest.raises(DistokError, match=r"3 class names \(2 different\); give at least 2, each once"):
         Trainer(short(), backend, labeler, ["cat", "dog", "cat"])
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["tench, Tinca tinca", "goldfish"], "'tench, Tinca tinca' cannot name a class"),
+        (["Cat", "cat"], "class 'cat' is named twice"),
+        ([f"thing{i}" for i in range(1001)], "1001"),
+        (["cat dog", "pig", "dog cat"], "the classes 'cat dog' and 'dog cat' are one token to this text encoder"),
+        (["a <tcrt>", "cat"], "the class name 'a <tcrt>' holds <tcrt>"),
+    ],
+)
+def test_names_that_no_mix_can_say_are_refused_before_a_step(names, said, backend, labeler):
+    with pytest.raises(DistokError, match=re.escape(said)):
+        Trainer(short(), backend, labeler, names)
 
 
 def test_a_labeler_that_reads_no_numbers_is_said_so_at_once(backend, labeler, monkeypatch):

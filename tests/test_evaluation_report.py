@@ -192,6 +192,7 @@ class TestComparison:
             "other numbers of pictures": {"seeds": 2},
             "other readers": {"hashes": ASKED["hashes"] | {"readers": ["b", "x"]}},
             "guidance": {"guidance_scale": 9.0, "hashes": ASKED["hashes"] | {"model": "y"}},
+            "denoising steps": {"denoising_steps": 6},
             "readers unknown": {"hashes": {}},
         }
         folders = {}
@@ -204,6 +205,8 @@ class TestComparison:
         (table,) = compare_reports(folders["same"], folders["guidance"])
         assert table.rows[0][-1] == "worse", "another model is what is compared"
         assert table.note.endswith("What was asked for differs in guidance.")
+        (table,) = compare_reports(folders["same"], folders["denoising steps"])
+        assert table.note.endswith("What was asked for differs in denoising steps."), "a report of before did not say them"
         (table,) = compare_reports(folders["readers unknown"], folders["guidance"])
         assert {row[-1] for row in table.rows} == {"readers unknown"}
         (folders["guidance"] / "fidelity.json").unlink()

@@ -141,6 +141,15 @@ def test_negative_prompts_and_emphasis_change_the_picture(backend, family):
     assert torch.equal(plain, none), "a recipe says no negative prompt as an empty one"
 
 
+def test_emphasis_falls_on_its_own_words_behind_a_comma(backend):
+    for encoder in backend.encoders.values():
+        ids, strengths = encoder._read("a (cat:1.5), (dog:2), (snow:0.5)")
+        said = dict(zip(encoder.tokenizer.convert_ids_to_tokens(ids), strengths, strict=True))
+        words = {piece.removesuffix("</w>").strip("▁"): strength for piece, strength in said.items()}
+        assert (words["cat"], words["dog"], words["snow"]) == (1.5, 2.0, 0.5), said
+        assert all(strength == 1 for piece, strength in said.items() if "," in piece or piece.strip("▁") == "a")
+
+
 def test_progress_counts_every_step(backend, family):
     told = []
     render(backend, family, PROMPTS[:2], noise(backend), seeds=[0, 1], callback=lambda done, total: told.append((done, total)))

@@ -192,6 +192,20 @@ def test_unknown_names_are_refused_with_what_is_known():
         draw_picture({"pig": 1.0}, accessories=("red hat", "glasses"))
 
 
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [(("tench, Tinca", "owl"), "'tench, Tinca' cannot name a class"), (("Cat", "cat"), "class 'cat' is named twice")],
+)
+def test_folders_that_no_mix_can_name_are_refused_before_a_world_is_trained(folders, said, tmp_path):
+    for name in folders:
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "a.png")
+    if len(list(tmp_path.iterdir())) < len(folders):
+        pytest.skip("this file system takes both for one")
+    with pytest.raises(DistokError, match=f"name the classes, and .*{said}"):
+        Folder(tmp_path)
+
+
 def test_a_persons_folder_is_a_source(tmp_path):
     for name, seed in (("pig", 0), ("pig", 1), ("owl", 2)):
         folder = tmp_path / name

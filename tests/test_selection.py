@@ -113,7 +113,7 @@ def test_another_seed_draws_other_pictures_of_the_same_search():
     assert not set(drawn(0)) & set(drawn(1))
 
 
-@pytest.mark.parametrize(("steps", "preview"), [(50, 25), (12, 6), (8, 6), (6, 6), (4, 4), (1, 1)])
+@pytest.mark.parametrize(("steps", "preview"), [(50, 25), (51, 25), (12, 6), (8, 6), (6, 6), (4, 4), (1, 1)])
 def test_a_preview_takes_half_of_the_steps_but_never_too_few(steps, preview):
     assert preview_steps(steps) == preview
 

@@ -9,11 +9,14 @@ from diffusers import DDPMScheduler
 from PIL import Image
 
 from distok.menagerie.evaluator import Evaluator, EvaluatorSettings
+from distok.menagerie.language import make_clip, make_tokenizer
+from distok.menagerie.latents import _Chunks
 from distok.menagerie.stage import Runner, Schedule
 from distok.menagerie.stage_denoiser import DenoiserStage, make_unet
 from distok.menagerie.stage_labeler import LabelerStage
+from distok.menagerie.world import World
 from tests import tiny
-from tests.test_world import Line
+from tests.test_world import TINY, Line
 
 
 def test_the_denoiser_hides_words_and_nothing_else():
@@ -72,6 +75,35 @@ def test_a_named_half_of_a_chimera_is_a_whole_target():
     target = stage.batch(0)["target"]
     assert np.allclose(target.sum(1), 1)
     assert (target.max(1) == 1).mean() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("stage", ["labeler", "denoiser"])
+def test_a_stage_gets_its_networks_on_the_device_it_runs_on(stage, tmp_path, monkeypatch):
+    """Of a dual encoder whose text tower moved alone, in the stage before."""
+    world, seen = World(tmp_path, TINY, device="meta"), {}
+    tokenizer = make_tokenizer(("a", "cat", "photo", "of"))
+    world.made = {"text": (make_clip(tokenizer), tokenizer), "vae": SimpleNamespace(config=SimpleNamespace(scaling_factor=1.0))}
+    monkeypatch.setattr("distok.menagerie.world.read_bank", lambda folder: ())
+    for name in ("LabelerStage", "DenoiserStage"):
+        monkeypatch.setattr(
+            f"distok.menagerie.world.{name}", lambda model, *_, **__: seen.update(on={p.device.type for p in model.parameters()})
+        )
+    monkeypatch.setattr(World, "_run", lambda *_, **__: "trained")
+    assert getattr(world, stage)() == "trained"
+    assert seen["on"] == {"meta"}
+
+
+def test_words_may_be_more_than_a_short_number_counts(tmp_path):
+    """Captions of a large set have more different words than 16 bits."""
+    source = SimpleNamespace(item=lambda index: (np.zeros((8, 8, 3), np.uint8), "a cat"))
+    chunks = _Chunks(source, lambda texts, **_: SimpleNamespace(input_ids=[[40_000, 3]] * len(texts)), 2, 2)
+    assert chunks[0][1].tolist() == [[40_000, 3]] * 2
+
+
+def test_pictures_of_two_sizes_are_each_seen_as_alone():
+    model = Evaluator(EvaluatorSettings(side=16, fold=1, widths=(8, 8), pyramid=8, looks=1, features=16))
+    pictures = [Image.new("RGB", size, colour) for size, colour in (((20, 30), "red"), ((16, 16), "blue"))]
+    assert torch.equal(model.pixels(pictures), torch.cat([model.pixels([each]) for each in pictures]))
 
 
 def test_pictures_are_reduced_by_area():

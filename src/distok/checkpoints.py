@@ -1,11 +1,11 @@
 """Where a creator's parts lie, and which classes a model knows; loads no weights."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from distok.distribution import Distribution
 from distok.errors import DistokError
+from distok.files import from_json
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -54,15 +54,16 @@ def known_names(model: str | Path) -> tuple[str, ...]:
         raise DistokError(f"{path} does not exist or is not a file; give the distok.safetensors of a training run")
     try:
         with safe_open(path, framework="numpy") as file:
-            record = json.loads((file.metadata() or {}).get("distok", "{}"))
+            record = from_json((file.metadata() or {}).get("distok", "{}"))
             stored = record.get("provenance", {}).get("names")
-    except (SafetensorError, OSError, ValueError, AttributeError) as error:
+            names = None if stored is None else tuple(map(str, from_json(stored)))
+    except (SafetensorError, OSError, ValueError, AttributeError, TypeError) as error:
         raise DistokError(f"{path} is corrupt or not a DisTok model ({error}); copy it again or train it anew") from None
     beside = path.with_name("names.txt")
     if record.get("kind") != "distok":
         raise DistokError(f"{path} is not a DisTok model; give a distok.safetensors file written by `distok train`")
-    if stored is not None:
-        return tuple(json.loads(stored))
+    if names is not None:
+        return names
     if beside.is_file():
         return read_names(beside)
     raise DistokError(f"{path} does not say which classes it knows; put them, one a line, into {beside}")

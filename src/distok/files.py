@@ -1,12 +1,13 @@
 """Durable writes: beside the target, fsync, rename. Weights are safetensors; no pickle is ever written."""
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distok.errors import DistokError
 
@@ -73,6 +74,18 @@ def write_tensors(path: str | Path, tensors: "Mapping[str, torch.Tensor]", metad
 
     unshared = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return write_bytes(path, save(unshared, metadata=dict(metadata) if metadata else None))
+
+
+def from_json(text: str) -> Any:
+    """What JSON says that somebody else may have written.
+
+    Raises:
+        ValueError: it is none, or its brackets are nested without an end.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def read_tensors(path: str | Path) -> "tuple[dict[str, torch.Tensor], dict[str, str]]":

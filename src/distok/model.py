@@ -169,13 +169,13 @@ class DisTok(nn.Module, HubModel):
         """
         tensors, metadata = files.read_tensors(path)
         try:
-            record = json.loads(metadata["distok"])
+            record = files.from_json(metadata["distok"])
             if record["kind"] != "distok":
                 raise KeyError(record["kind"])
             known = {field.name for field in fields(DisTokSettings)}
             model = cls(DisTokSettings(**{key: value for key, value in record["settings"].items() if key in known}))
             model.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError):
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError):
             raise DistokError(f"{path} is not a DisTok model; give a distok.safetensors file written by `distok train`") from None
         model.provenance = record.get("provenance", {})
         return model.eval()

@@ -145,13 +145,14 @@ class TextEncoder(ABC):
         """The emphasis of each id, from spans of the prompt's characters."""
         if not stresses:
             return (1.0,) * count
-        # Piece by piece, so that no offsets are needed: a span begins and ends where a word does.
+        # From the beginning up to each edge, so that no offsets are needed: a span begins and ends where a word does. A piece
+        # alone would be counted otherwise: before the comma that begins one, a sentencepiece vocabulary puts a lone space.
         weights: list[float] = []
         edges = sorted({0, len(plain), *(edge for start, end, _ in stresses for edge in (start, end))})
         for start, end in pairwise(edges):
             weight = next((w for first, last, w in stresses if first <= start and end <= last), 1.0)
-            piece = SLOT.sub(PLACE, plain[start:end])
-            weights += [weight] * len(self.tokenizer(piece, add_special_tokens=False).input_ids)
+            until = SLOT.sub(PLACE, plain[:end]).rstrip()
+            weights += [weight] * (len(self.tokenizer(until, add_special_tokens=False).input_ids) - len(weights))
         before = len(self.tokenizer("").input_ids) - self._after()
         return tuple(([1.0] * before + weights + [1.0] * count)[:count])
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distok.distribution import Distribution
 from distok.errors import DistokError
-from distok.files import read_tensors, write_tensors
+from distok.files import from_json, read_tensors, write_tensors
 
 FORMAT = 1  # of the JSON under the metadata key METADATA_KEY
 METADATA_KEY = "distok"
@@ -49,7 +49,7 @@ class Concept:
             raise DistokError(f"'{self.name[:40]}' cannot name a concept; use letters, digits, - and _ (at most 100)")
         if not self.vectors:
             raise DistokError(f"concept '{self.name}' has no vectors; give one [n, d] tensor for each text encoder")
-        vectors = {key: torch.as_tensor(value).detach().to("cpu", torch.float32) for key, value in self.vectors.items()}
+        vectors = {key: self._single(key, torch.as_tensor(value).detach().cpu()) for key, value in self.vectors.items()}
         for key, value in vectors.items():
             if value.ndim != 2 or 0 in value.shape or not bool(torch.isfinite(value).all()):
                 raise DistokError(
@@ -58,6 +58,17 @@ class Concept:
         object.__setattr__(self, "vectors", vectors)
         object.__setattr__(self, "z", None if self.z is None else tuple(float(value) for value in self.z))
         object.__setattr__(self, "provenance", {str(key): str(value) for key, value in self.provenance.items()})
+
+    def _single(self, key: str, value: Tensor) -> Tensor:
+        try:
+            if value.is_complex() or value.dtype == torch.bool:
+                raise NotImplementedError
+            return value.float()
+        except NotImplementedError:  # a packed type of four bits
+            kind = str(value.dtype).removeprefix("torch.")
+            raise DistokError(
+                f"vectors '{key}' of concept '{self.name}' are of type {kind}, but real numbers are expected; give float32"
+            ) from None
 
     @property
     def hash(self) -> str:
@@ -130,7 +141,7 @@ class Concept:
             DistokError: it is no such description, or of a newer format, or of the other kind of file.
         """
         try:
-            said = json.loads(text)
+            said = from_json(text)
             if not isinstance(said, dict) or said["format"] > FORMAT:
                 raise DistokError(f"{path} is of a newer format than this version reads ({FORMAT}); upgrade distok")
             if "export" in said and not exported:
@@ -141,7 +152,7 @@ class Concept:
             return cls(said["name"], vectors, mix and Distribution.from_mapping(mix), z and tuple(z), said["provenance"])
         except DistokError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DistokError(f"{path} is not a DisTok concept that can be read ({error}); make it again") from None
 
 

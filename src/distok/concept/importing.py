@@ -19,7 +19,7 @@ from torch import Tensor
 from distok.concept.concept import METADATA_KEY, Concept, check_counts
 from distok.concept.formats import MOST_VECTORS, place, wrong_width
 from distok.errors import DistokError
-from distok.files import read_tensors
+from distok.files import from_json, read_tensors
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _read(path: Path, allow_pickle: bool) -> _File:
     if METADATA_KEY not in metadata:
         return _File(path, tensors)
     try:
-        told = json.loads(metadata[METADATA_KEY])
+        told = from_json(metadata[METADATA_KEY])
         if "export" in told:
             encoders = [*told["tensors"].values(), *told["widths"].keys(), told["hash"]]
             if not all(isinstance(each, str) for each in encoders):

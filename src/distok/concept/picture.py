@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from distok.concept.concept import Concept
 from distok.errors import DistokError
-from distok.files import write_bytes
+from distok.files import from_json, write_bytes
 
 CHUNK = "distok"
 
@@ -129,7 +129,7 @@ def read_recipe(path: str | Path) -> Recipe:
     if not isinstance(text, str):
         raise DistokError(f"{path} has no recipe inside; give a PNG that distok wrote and no other program has saved since")
     try:
-        said = json.loads(text)
+        said = from_json(text)
         return _typed(Recipe(**{field.name: said[field.name] for field in fields(Recipe) if field.name in said}))
     except (ValueError, TypeError) as error:
         raise DistokError(

@@ -92,7 +92,7 @@ def _asked(folder: Path, suite: str) -> Mapping[str, Any]:
     """What a suite was asked for and by whom it was read, as its JSON file says; empty where that is gone."""
     try:
         stored = json.loads((folder / f"{suite}.json").read_text(encoding="utf-8"))
-        asked: Mapping[str, Any] = stored["origin"]["asked"]
+        asked: Mapping[str, Any] = {"denoising_steps": None} | stored["origin"]["asked"]  # once it could not be asked for
         return {DECIDE[key]: value for key, value in {**asked, **asked.get("hashes", {})}.items() if key in DECIDE}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

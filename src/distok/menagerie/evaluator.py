@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distok.errors import DistokError
-from distok.files import read_tensors, write_tensors
+from distok.files import from_json, read_tensors, write_tensors
 from distok.menagerie.looks import ACCESSORIES, SCENES
 from distok.menagerie.species import NAMES, ZONES
 from distok.menagerie.styles import STYLES
@@ -167,9 +167,11 @@ class Evaluator(nn.Module):
 
     def pixels(self, pictures: Sequence[Image.Image] | np.ndarray) -> Float[Tensor, "b 3 s s"]:
         """Pictures as the network sees them, in 0..1, by area averaging."""
-        stack = np.stack([np.asarray(p.convert("RGB")) if isinstance(p, Image.Image) else p for p in pictures])
+        arrays = [np.asarray(p.convert("RGB")) if isinstance(p, Image.Image) else p for p in pictures]
+        if len({array.shape for array in arrays}) > 1:  # each by itself
+            return torch.cat([self.pixels(array[None]) for array in arrays])
         device = next(self.parameters()).device
-        x = torch.from_numpy(np.ascontiguousarray(stack)).to(device).permute(0, 3, 1, 2).float() / 255
+        x = torch.from_numpy(np.ascontiguousarray(np.stack(arrays))).to(device).permute(0, 3, 1, 2).float() / 255
         side = self.settings.side
         return x if x.shape[-2:] == (side, side) else F.interpolate(x, (side, side), mode="area")
 
@@ -188,9 +190,14 @@ class Evaluator(nn.Module):
         tensors, metadata = read_tensors(path)
         if "evaluator" not in metadata:
             raise DistokError(f"{path} is not an evaluator; make one with `distok world train`")
-        if tuple(json.loads(metadata["names"])) != NAMES:
-            raise DistokError(f"{path} was trained on other species; train it again with `distok world train`")
-        settings = json.loads(metadata["evaluator"])
-        model = cls(EvaluatorSettings(**{**settings, "widths": tuple(settings["widths"])}))
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+        try:
+            if tuple(from_json(metadata["names"])) != NAMES:
+                raise DistokError(f"{path} was trained on other species; train it again with `distok world train`")
+            settings = from_json(metadata["evaluator"])
+            model = cls(EvaluatorSettings(**{**settings, "widths": tuple(settings["widths"])}))
+            model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, DistokError):
+                raise
+            raise DistokError(f"{path} is not an evaluator that can be read; train it again with `distok world train`") from None
         return model.eval()

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from distok.concept import digest, load_picture
+from distok.distribution import Distribution
 from distok.errors import DistokError
 from distok.menagerie.captions import article
 from distok.seeds import rng as seeded
@@ -44,6 +45,11 @@ class Folder:
             dict.fromkeys(word for _, text in self.items for word in re.findall(r"[a-z]+", f"{text.lower()} a an the of photo"))
         )
         self.names = () if captioned else tuple(sorted({_name(path) for path, _ in self.items}))
+        if self.names:
+            try:
+                Distribution(self.names, (1.0,) * len(self.names))
+            except DistokError as error:
+                raise DistokError(f"the folders of {root} name the classes, and {error}") from None
 
     @cached_property
     def identity(self) -> str:

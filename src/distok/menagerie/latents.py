@@ -26,7 +26,7 @@ class _Chunks(Dataset):
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         items = [self.source.item(number * self.chunk + k) for k in range(self.chunk)]
         ids = self.tokenizer([text for _, text in items], padding="max_length", truncation=True).input_ids
-        return np.stack([picture for picture, _ in items]), np.array(ids, np.int16)
+        return np.stack([picture for picture, _ in items]), np.array(ids, np.int32)
 
 
 def build_bank(
@@ -71,7 +71,7 @@ def _write_shard(path: Path, latents: np.ndarray, ids: np.ndarray) -> None:
 
 
 def read_bank(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """All shards: latents fp16 [n, c, h, w] and ids int16 [n, context].
+    """All shards: latents fp16 [n, c, h, w] and ids int32 [n, context] (int16 in shards of before).
 
     Raises:
         DistokError: there are none.

@@ -166,7 +166,8 @@ class World:
     def labeler(self) -> nn.Module:
         """The dual encoder: an image tower trained under the locked text encoder."""
         model, tokenizer = self.text()
-        return self._run(LabelerStage(model, tokenizer, self.source(404)), self.recipe.labeler)
+        # Whole, as the text tower may have moved alone: the stage asks it for features before it runs.
+        return self._run(LabelerStage(model.to(self.device), tokenizer, self.source(404)), self.recipe.labeler)
 
     def bank(self) -> None:
         """Encode the pictures the denoiser learns from."""
@@ -199,7 +200,7 @@ class World:
         if self._taken_over("denoiser"):
             return unet.eval()  # no pictures are needed for that
         stage = DenoiserStage(
-            unet.to(memory_format=torch.channels_last),
+            unet.to(self.device, memory_format=torch.channels_last),
             clip.text_model.to(self.device),
             read_bank(self.out / "bank"),
             vae.config.scaling_factor,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from distok import files
@@ -68,10 +69,10 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     tensors, metadata = files.read_tensors(path)
     try:
-        stored: dict[str, Any] = json.loads(metadata.get("distok", "{}"))
+        stored = files.from_json(metadata.get("distok", "{}"))
     except ValueError:
         stored = {}
-    if stored.get("digest") != _digest(tensors):
+    if not isinstance(stored, dict) or stored.get("digest") != _digest(tensors):
         raise DistokError(f"{path} does not hold what was written to it")
     return stored, tensors
 
@@ -111,5 +112,5 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())  # bfloat16 is no NumPy type
     return digest.hexdigest()

@@ -257,7 +257,7 @@ def evenly(readings: int, settings: TrainSettings) -> int:
 def _read(path: Path) -> tuple[Bank, int]:
     tensors, metadata = files.read_tensors(path)
     try:
-        stored = json.loads(metadata["distok"])
+        stored = files.from_json(metadata["distok"])
         if stored["kind"] != "bank":
             raise KeyError(stored["kind"])
         bank = Bank(tensors["tokens"], tensors["distributions"], tuple(stored["names"]), stored["record"])

@@ -24,6 +24,7 @@ from distok.objectives import consistency_loss, foreseen_loss, fusion_loss, late
 from distok.pool import ConceptPool
 from distok.training import checkpoint, estimation, runtime
 from distok.training.calibration import resolve
+from distok.training.checks import check, check_apart
 from distok.training.estimation import Bank
 from distok.training.foresight import Foresight
 from distok.training.history import History
@@ -64,20 +65,22 @@ class Trainer:
         bank: readings collected ahead of time, consumed in order, ``bank_count`` at each estimation, as if just made.
 
     Raises:
-        DistokError: fewer than 2 names or a name twice, a bank of other classes or another text encoder, no labeler where
-            one is needed, a bank that nothing uses, foresight without readings, or a held-out pair of unknown classes.
+        DistokError: fewer than 2 names, a name twice or one that no mix can say, two names that are one token, a bank of other
+            classes or another text encoder, no labeler where one is needed, a bank that nothing uses, foresight without
+            readings, or a held-out pair of unknown classes.
     """
 
     def __init__(
         self, settings: TrainSettings, backend: Backend, labeler: Labeler | None, names: Sequence[str], bank: Bank | None = None
     ) -> None:
         names = tuple(names)
-        _check(settings, backend, labeler, names, bank)
+        check(settings, backend, labeler, names, bank)
         self.names, self.backend, self.labeler, self.bank, self.step = names, backend, labeler, bank, 0
         self.history = History()
         self.allowed = Allowed.among(names, settings.held_out)
         self.settings, self.thresholds = resolve(settings, backend, names, self.allowed)
         tokens = backend.name_tokens(names)
+        check_apart(names, tokens)
         self.processes = Processes.found(str(tokens.device))
         features = encode(backend, [settings.adaptive_prompt.format(name) for name in names])
         self.pool = ConceptPool(names, tokens, features, settings.tau, settings.pool_size)
@@ -376,20 +379,6 @@ def train(
         bank = Bank.load(bank)
     with runtime.deterministic(settings.threads):
         return Trainer(settings, backend, labeler, names, bank).run(Path(out), callback)
-
-
-def _check(settings: TrainSettings, backend: Backend, labeler: Labeler | None, names: tuple[str, ...], bank: Bank | None) -> None:
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise DistokError(f"{len(names)} class names ({len(set(names))} different); give at least 2, each once")
-    if settings.estimate_count and labeler is None:
-        raise DistokError("estimation renders pictures but there is no labeler to read them; give one, or set estimate_count=0")
-    if bank is None and settings.delta and not settings.estimate_count:
-        raise DistokError(
-            f"delta is {settings.delta:g}, but foresight has no readings to learn from: estimate_count is 0 and there is "
-            "no bank; give one, or set delta=0"
-        )
-    if bank is not None:
-        bank.check(settings, backend, names)
 
 
 def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
