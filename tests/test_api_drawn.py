@@ -1,9 +1,14 @@
 """What the verbs draw on the way: previews, sizes, batches."""
 
+import re
+
+import numpy as np
 import pytest
 from PIL import Image
 
 from distok.api import Creator
+from distok.concept import read_recipe, write_picture
+from distok.errors import DistokError
 from distok.gallery import save_exploration
 from tests.tiny import NAMES
 
@@ -50,3 +55,31 @@ def test_an_exploration_draws_its_seed_batch_by_batch_and_counts_on(creator, tmp
     save_exploration(creator, creator.explore(3), tmp_path, "a {}", 9, lambda *step: told.append(step))
     assert asked == [(2, 9), (1, 9)]
     assert told == [(1, 1), (3, 3)]
+
+
+def test_numbers_of_numpy_are_numbers_and_recipes_hold_them(creator, tmp_path):
+    drawing = {"steps": np.int64(1), "guidance_scale": np.float32(3.5), "size": np.int64(24)}
+    made = creator.create("cat, dog", n=np.int64(1), seed=np.int64(3), **drawing)
+    again = creator.create("cat, dog", n=1, seed=3, steps=1, guidance_scale=3.5, size=24)
+    assert made.recipes[0].as_dict() == again.recipes[0].as_dict()
+    assert np.array_equal(np.asarray(made.pictures[0]), np.asarray(again.pictures[0]))
+    write_picture(tmp_path / "a.png", made.pictures[0], made.recipes[0])
+    assert read_recipe(tmp_path / "a.png").guidance_scale == 3.5
+    assert [each.name for each in creator.explore(1, seed=2.0)] == ["normal-2-000"]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda c: c.create(["pig", "cat"]), "a mix is text like pig=0.55, sheep=0.25, snake=0.2, a mapping of weights or a"),
+        (lambda c: c.create(None), "or a Distribution, not a NoneType"),
+        (lambda c: c.create("cat", seed="3"), "the seed is '3'; use a whole number"),
+        (lambda c: c.create("cat", n=2.0), "the number of pictures is 2.0; give a whole number"),
+        (lambda c: c.create("cat", foo=3), "there is no setting 'foo' of a drawing; there are steps, guidance_scale, size"),
+        (lambda c: c.render(c.concept("cat"), steps="3"), "steps is '3', but denoising takes a whole number"),
+        (lambda c: c.read([], names="pig"), "the class names are the text 'pig'; give a list of names"),
+    ],
+)
+def test_what_is_of_a_wrong_type_is_refused_in_a_line(creator, call, said):
+    with pytest.raises(DistokError, match=re.escape(said)):
+        call(creator)

@@ -1,6 +1,7 @@
 """``distok world``: every option reaches the function behind its command, and the sheets are those that the docs show."""
 
 import inspect
+import re
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -33,10 +34,22 @@ def test_a_drawing_has_the_accessory_and_is_named_by_it(distok_command):
 
     words = ["world", "draw", "pig", "--scene", "beach", "--accessory", "red hat", "--size", 64, "--out", "art"]
     status, out, _ = distok_command(*words)
-    assert (status, out) == (0, "art/pig100-beach-red_hat-0.png\n")
+    assert status == 0
+    assert re.fullmatch(r"art/pig100-beach-red_hat-[0-9a-f]{4}-0\.png\n", out)
     with_hat, without = (draw({"pig": 1.0}, 0, scene="beach", accessories=each, size=64) for each in (("red hat",), ()))
     assert np.array_equal(pixels(Image.open(out.strip())), pixels(with_hat))
     assert not np.array_equal(pixels(with_hat), pixels(without))
+
+
+def test_drawings_of_mixes_that_are_spelled_alike_do_not_meet(distok_command):
+    pytest.importorskip("skia", exc_type=ImportError)
+    for mix, size in (
+        ("pig, sheep, cow, horse, goat", 32),
+        ("pig, sheep, cow, horse, cat", 32),
+        ("pig, sheep, cow, horse, cat", 64),
+    ):
+        assert distok_command("world", "draw", mix, "--size", size, "--out", "art")[0] == 0
+    assert len(list(Path("art").iterdir())) == 3
 
 
 def test_a_training_is_given_every_option(distok_command, monkeypatch):

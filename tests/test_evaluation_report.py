@@ -242,9 +242,10 @@ class TestComparison:
         assert (status, "the same" in out, "no difference shown" in out) == (0, True, False)
         status, _, err = call("evaluate", "--out", tmp_path / "c")
         assert (status, "say what to measure" in err) == (2, True)
-        for words in (("fidelity", "--compare", first, first), ("--compare", first, first, "--out", tmp_path / "c")):
-            status, _, err = call("evaluate", *words)
-            assert (status, "--compare measures nothing and writes nothing" in err) == (2, True)
+        for words in (["fidelity"], ["--out", tmp_path / "c"], ["--seeds", 10], ["--backend", "x"], ["--cases", 4]):
+            status, _, err = call("evaluate", "--compare", first, first, *words)
+            idle = "suite" if words[0] == "fidelity" else words[0]
+            assert (status, f"--compare measures nothing and writes nothing; leave out {idle}" in err) == (2, True)
 
 
 class TestPages:

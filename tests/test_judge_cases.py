@@ -21,6 +21,20 @@ def test_pictures_of_one_case_count_once(tmp_path):
     assert assess(items, desk, 1).figures["methods"]["m"]["fusion"].mean == 6
 
 
+def test_marks_of_few_cases_stay_within_the_scale_and_one_case_has_no_ends(tmp_path):
+    for cases, told in (("12", "6.00 [0.00, 10.00]"), ("1", "3.00")):
+        marks = {"a": 3.0, "b": 9.0}
+        items = [Item(tmp_path / name, "m", case, "pig=1") for name, case in zip("ab", cases, strict=False)]
+        answers = [Answer(dict.fromkeys(CRITERIA, marks[item.picture.name])) for item in items]
+        endpoint = SimpleNamespace(model="j", base_url="x")
+        desk = SimpleNamespace(
+            answers=lambda given=answers: given, kept=dict(enumerate(answers)), begun={}, total=len(answers), endpoint=endpoint
+        )
+        (table,) = assess(items, desk, 1).tables
+        assert table.rows[0][2] == told
+        assert "bootstrap" not in table.note
+
+
 def test_choices_are_resampled_by_case(tmp_path, monkeypatch):
     for name, level in (("a", 10), ("b", 90)):
         Image.new("RGB", (4, 4), (level,) * 3).save(tmp_path / f"{name}.png")

@@ -16,6 +16,38 @@ MANIFEST = [{"picture": "a.png", "method": "m", "case": "1", "asked": "pig=1"}]
 
 
 @pytest.mark.parametrize(
+    ("asked", "wish"),
+    [
+        ("pig=0.55, sheep=0.45", "55 % pig, 45 % sheep"),
+        ("55% pig, 45% sheep", "55 % pig, 45 % sheep"),
+        ("pig 33%; owl 33%; cow 33%", "33 % pig, 33 % owl, 33 % cow"),
+        ("pig: 2\nowl: 1", "67 % pig, 33 % owl"),
+        ("pig=0, owl=1", "100 % owl"),
+    ],
+)
+def test_a_mix_is_told_in_per_cent_without_what_weighs_nothing(asked, wish):
+    item = judge_items.Item(Path("a.png"), "m", "1", asked)
+    assert (item.mix is None, item.wish) == (False, wish)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "a creature that is 55% pig and 45% sheep",
+        "55% pig and 45% sheep",
+        "50% off sale poster with a pig",
+        "a pig, 50% sheep",
+        "E=mc2 as a pig",
+        "pig, owl",
+        "two pigs, 3 owls",
+    ],
+)
+def test_a_prompt_with_such_a_sign_is_told_as_it_is(asked):
+    item = judge_items.Item(Path("a.png"), "m", "1", asked)
+    assert (item.mix, item.wish) == (None, asked)
+
+
+@pytest.mark.parametrize(
     ("rows", "message"),
     [
         ([], "lists no pictures"),

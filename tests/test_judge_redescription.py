@@ -251,6 +251,11 @@ def test_the_command(gallery, distok_command, pipeline_folder, labeler_folder, b
     status, out, _ = distok_command("judge", "redescribe", gallery, "--out", "three", *world, "--captioner", blip_folder)
     assert status == 0
     assert "The mix before and after words" in out
+    table = gallery.read_text()
+    gallery.write_text(table.replace("cat=", "CAT="))
+    assert gallery.read_text() != table
+    status, out, _ = distok_command("judge", "redescribe", gallery, "--out", "four", *world, "--captioner", blip_folder)
+    assert (status, "The mix before and after words" in out) == (0, True), "the spelling of a class does not matter"
 
 
 def test_what_is_found_names_who_described_and_what_is_missing(

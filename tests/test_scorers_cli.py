@@ -158,6 +158,14 @@ class TestCommand:
         assert record["set"].keys() == {"duplicates"}
         assert record["higher_is_better"] == {"js": False, "unnamed": True, "duplicates": False}
 
+    def test_a_class_of_any_words_is_read_among_the_known_ones(self, distok_command, tmp_path, options, labeler_folder):
+        write_picture(tmp_path / "own.png", pictures()[0], replace(RECIPE, distribution={"kitty": 0.5, "pig": 0.5}))
+        status, out, err = distok_command("score", "own.png", "-m", "kl", "--json", "--labeler", labeler_folder)
+        assert (status, err) == (0, "")
+        assert json.loads(out)["mean"]["kl"] >= 0
+        status, _, err = distok_command("score", "own.png", "-m", "kl", *options)
+        assert (status, "unknown class 'kitty'" in err) == (2, True), "a list of a person's own is what it is"
+
     def test_prompt_and_mix_come_from_the_pictures_own_recipe(self, distok_command, tmp_path, options, clip_folder):
         write_picture(tmp_path / "own.png", pictures()[0], RECIPE)
         metrics = ["-m", f"clipscore={clip_folder}", "-m", "kl", "--json", *options]

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distok.asking import PROMPT, Mix, Progress, as_distribution, check_count, check_drawing, seeds_from, slug, within
+from distok.asking import PROMPT, Mix, Progress, as_distribution, as_names, check_count, check_drawing, seeds_from, slug, within
 from distok.checkpoints import as_dtype, check_device, known_names, locate
 from distok.creation import Creation
 from distok.distribution import MIXTURE, Distribution, check_surprise, random_mixes, sample_prior
@@ -81,6 +81,7 @@ class Creator:
             DistokError: as :meth:`concept` and :meth:`render`; no labeler, or a number out of range.
         """
         self._reader()
+        settings, seed = check_drawing(prompt, settings), seeds_from(seed, 1)[0]
         asked, done = self.concept(mix, any_words), iter(range(rounds))
         steps = settings.get("steps")
         sketch = settings | {"steps": preview_steps(self.backend.defaults.steps if steps is None else steps)}
@@ -106,6 +107,7 @@ class Creator:
 
         check_count(n)
         check_surprise(prior)
+        (seed,) = seeds_from(seed, 1)
         if prior == MIXTURE:
             made = [self.concept(mix) for mix in random_mixes(self.names, n, seed)]
         else:
@@ -160,7 +162,7 @@ class Creator:
         Raises:
             DistokError: there is no labeler.
         """
-        return self._reader().read(pictures, tuple(names or self.names))
+        return self._reader().read(pictures, as_names(names or self.names))
 
     def create(
         self,
@@ -184,8 +186,11 @@ class Creator:
             DistokError: as :meth:`render` and :meth:`measure`; or ``best_of`` is out of range, or has no labeler or no mix to go
                 by.
         """
-        concept = self.concept(mix, any_words) if isinstance(mix, Distribution | Mapping | str) else self._spelled(mix)
+        from distok.concept import Concept
+
+        concept = self._spelled(mix) if isinstance(mix, Concept) else self.concept(mix, any_words)
         check_count(n)
+        settings = check_drawing(prompt, settings)
         seeds = seeds_from(seed, n)
         if best_of == 1:
             pictures = self._render([concept] * n, prompt, seeds, callback, settings)
@@ -316,7 +321,7 @@ class Creator:
 
         from distok.backends import slot
 
-        check_drawing(prompt, settings)
+        settings = check_drawing(prompt, settings)
         first_row: dict[int, int] = {}  # a concept that is asked for again keeps its rows
         rows, prompts = [], []
         for concept in concepts:
@@ -359,7 +364,7 @@ def open(
 
     check_device(device)
     folder, model_path, labeler = locate(backend, model, labeler)
-    names = tuple(names) if names else known_names(model_path)
+    names = as_names(names) if names else known_names(model_path)
     loaded = DisTok.load(model_path)
     opened = open_backend(folder, device, as_dtype(dtype), offload)
     trained_for = loaded.provenance.get("backend", opened.hash)

@@ -2,18 +2,28 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from distok.distribution import Distribution
+from distok.distribution.parsing import EXAMPLE
 from distok.errors import DistokError
 
 PROMPT = "a photo of a {}"
 MAX_PICTURES = 1000
 MAX_SEED = 2**63 - 1
+DRAWING = ("steps", "guidance_scale", "size", "negative_prompt")
 PLACE = "<tcrt>"  # the one extra name in the private tokenizers of distok.backends; each occurrence is then numbered
 
 Mix = Distribution | Mapping[str, float] | str
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
+
+
+def as_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names, and not one text, whose letters would be taken for classes."""
+    if isinstance(names, str):
+        raise DistokError(f"the class names are the text {names[:40]!r}; give a list of names")
+    return tuple(names)
 
 
 def as_distribution(mix: Mix, known: Sequence[str] | None = None, strangers: bool = False) -> Distribution:
@@ -23,6 +33,8 @@ def as_distribution(mix: Mix, known: Sequence[str] | None = None, strangers: boo
         known: how the mix spells the names that are among them.
         strangers: accept other names, too, as they are typed: ``--any-words``.
     """
+    if not isinstance(mix, str | Mapping | Distribution):
+        raise DistokError(f"a mix is text like {EXAMPLE}, a mapping of weights or a Distribution, not a {type(mix).__name__}")
     if isinstance(mix, str):
         made = Distribution.parse(mix, known, strangers)
     else:
@@ -53,18 +65,33 @@ def check_text(text: str, what: str) -> None:
         raise DistokError(f"{what} {text[:60]!r} holds {PLACE}, which is what a concept's place is called inside; leave it out")
 
 
-def check_drawing(prompt: str, settings: Mapping[str, Any]) -> None:
-    """Refuse a prompt, steps, guidance, size or negative prompt that no pipeline takes, before one is loaded or draws."""
+def check_drawing(prompt: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse a prompt, steps, guidance, size or negative prompt that no pipeline takes, before one is loaded or draws.
+
+    Returns:
+        The settings, NumPy's numbers as Python's own, which recipes can hold.
+    """
     check_prompt(prompt)
-    check_text(settings.get("negative_prompt") or "", "the negative prompt")
+    if strangers := [key for key in settings if key not in DRAWING]:
+        raise DistokError(f"there is no setting {strangers[0]!r} of a drawing; there are {', '.join(DRAWING)}")
+    given = {key: _plain(value) for key, value in settings.items()}
+    check_text(given.get("negative_prompt") or "", "the negative prompt")
     from distok.backends.base import RenderDefaults  # takes a second to import
 
-    numbers = {key: settings.get(key) for key in ("steps", "guidance_scale", "size")}
-    RenderDefaults(**{key: value for key, value in numbers.items() if value is not None})
+    RenderDefaults(**{key: value for key, value in given.items() if value is not None and key != "negative_prompt"})
+    return given
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool | int | float) and type(value).__module__ == "builtins":
+        return value
+    return int(value) if isinstance(value, Integral) else float(value) if isinstance(value, Real) else value
 
 
 def check_count(n: int) -> None:
     """Refuse a number of pictures that is not in 1 … 1000."""
+    if not isinstance(n, Integral):
+        raise DistokError(f"the number of pictures is {n!r}; give a whole number")
     if not 1 <= n <= MAX_PICTURES:
         raise DistokError(f"cannot make {n} pictures in one go; ask for 1 to {MAX_PICTURES}")
 
@@ -82,6 +109,8 @@ def within(callback: Progress | None, start: int, part: int, total: int) -> Prog
 
 def seeds_from(seed: int, n: int) -> list[int]:
     """The seeds of ``n`` pictures, counted up from ``seed``."""
+    if not isinstance(seed, Real):
+        raise DistokError(f"the seed is {seed!r}; use a whole number from 0 to 2^63 - 1")
     if not 0 <= seed <= MAX_SEED - max(n - 1, 0) or seed != int(seed):
         several = f" less the {n - 1} that {n} pictures count up" if n > 1 else ""
         raise DistokError(f"the seed is {seed}; use a whole number from 0 to 2^63 - 1{several}")

@@ -9,6 +9,7 @@ from distok.cli import options
 
 
 def evaluate(
+    context: typer.Context,
     suite: Annotated[
         str | None,
         typer.Argument(
@@ -63,7 +64,7 @@ def evaluate(
     from distok.errors import DistokError
 
     if compare is not None:
-        _compare(compare, suite is None and out is None)
+        _compare(compare, options.given(context) - {"compare"})
         return
     if suite is None or out is None:
         raise DistokError("say what to measure and where to write it, as in: distok evaluate fidelity --out report")
@@ -77,11 +78,12 @@ def evaluate(
     output.show(f"report: {output.bold(out / 'report.html')}")
 
 
-def _compare(folders: tuple[Path, Path], alone: bool) -> None:
+def _compare(folders: tuple[Path, Path], beside: set[str]) -> None:
     from distok.cli import output
     from distok.errors import DistokError
     from distok.evaluation.comparison import compare_reports
 
-    if not alone:
-        raise DistokError("--compare measures nothing and writes nothing; leave out the suite and --out")
+    if beside:
+        idle = sorted(name if name == "suite" else f"--{name.replace('_', '-')}" for name in beside)
+        raise DistokError(f"--compare measures nothing and writes nothing; leave out {', '.join(idle)}")
     output.show_tables(compare_reports(*folders))

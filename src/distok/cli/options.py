@@ -27,6 +27,12 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, e
 OutFolder = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write into.")]
 
 
+def given(context: typer.Context) -> set[str]:
+    """Names of the arguments and options that a person gave, whatever their values."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
 def changes(given: list[str]) -> dict[str, Any]:
     """Read the ``NAME=VALUE`` of ``--set``: a value is JSON where it can be, its lists as tuples, else text.
 

@@ -1,5 +1,6 @@
 """``distok score``: numbers for pictures, by the scorers whose weights are here."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,7 @@ def score(
     from distok.checkpoints import read_names
     from distok.cli import output
     from distok.concept import load_picture
+    from distok.distribution import Distribution
     from distok.errors import DistokError
     from distok.scorers.base import ScorerSettings
     from distok.scorers.table import BY_MIX, BY_TEXT, Tools
@@ -64,6 +66,9 @@ def score(
         features=features,
         reference=known,
     )
+    if isinstance(mixes, list) and concepts is None:  # what --any-words asked for is read among the known classes
+        asked = [name for each in mixes for name in Distribution.parse(each).names]
+        tools = replace(tools, names=tuple(dict.fromkeys((*tools.known, *asked))))
     with output.waiting("scoring"):
         found = measure(images, wanted, texts, mixes, tools)
     if len(found.missing) == len(wanted):

@@ -27,16 +27,18 @@ def draw(
     from distok.cli import output
     from distok.concept import write_picture
     from distok.distribution import Distribution
+    from distok.gallery import suffix
     from distok.menagerie.species import all_species
 
     check_count(n)
     looks = "".join(f"-{word.replace(' ', '_')}" for word in (style if style != "photo" else None, scene, accessory) if word)
     distribution = Distribution.parse(mix, all_species())
+    told = suffix({"mix": distribution.as_dict(), "size": size})  # a name has no room for all of a mix
     for each in range(seed, seed + n):
         picture = menagerie.draw(
             distribution.as_dict(), each, style=style, scene=scene, accessories=(accessory,) if accessory else (), size=size
         )
-        output.show(output.bold(write_picture(out / f"{slug(distribution)}{looks}-{each}.png", picture)))
+        output.show(output.bold(write_picture(out / f"{slug(distribution)}{looks}-{told}-{each}.png", picture)))
 
 
 @app.command()

@@ -5,6 +5,7 @@ import re
 from distok.errors import DistokError
 
 EXAMPLE = "pig=0.55, sheep=0.25, snake=0.2"
+ROUNDED = 0.02  # that percentages may be off a whole, as 33 %, 33 %, 33 % are
 
 _NUMBER = r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _ASSIGNED = re.compile(r"(?P<name>[^=:]*)[=:](?P<weight>.*)", re.DOTALL)
@@ -32,6 +33,22 @@ def parse_parts(parts: list[str]) -> list[tuple[str, float]]:
         raise DistokError(f"class '{shorten(bare[0])}' has no weight; give every class one, or none to any: {EXAMPLE}")
     _check_units(parts, pairs)
     return [(name, 1.0 if weight is None else weight) for name, weight in pairs]
+
+
+def is_weighted(text: str) -> bool:
+    """Whether text can only be meant as a mix: each part has a weight, and what is in per cent makes a whole.
+
+    "A pig that is 55% sheep" and "50% off, a poster" are prompts; "pig=2, owl=1" and "55% pig, 45% sheep" are mixes.
+    """
+    parts = split_parts(text)
+    try:
+        pairs = [_parse_part(part) for part in parts]
+        _check_units(parts, pairs)
+    except DistokError:
+        return False
+    if not pairs or any(weight is None or any(sign in name for sign in "=%") for name, weight in pairs):
+        return False
+    return "%" not in text or abs(sum(weight or 0 for _, weight in pairs) - 1) <= ROUNDED
 
 
 def _check_units(parts: list[str], pairs: list[tuple[str, float | None]]) -> None:

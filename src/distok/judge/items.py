@@ -46,19 +46,21 @@ class Item:
     def mix(self) -> "Distribution | None":
         """What was asked, where it is a mix with weights; None where it is a prompt."""
         from distok.distribution import Distribution
+        from distok.distribution.parsing import is_weighted
 
-        if "=" not in self.asked and "%" not in self.asked:
+        if not is_weighted(self.asked):
             return None
         try:
             return Distribution.parse(self.asked)
-        except DistokError:  # a prompt that happens to hold such a sign
+        except DistokError:  # a prompt that happens to look like one
             return None
 
     @property
     def wish(self) -> str:
         """What was asked, for people and models: ``55 % pig, 45 % sheep``, or the prompt."""
         mix = self.mix
-        return ", ".join(f"{100 * weight:.0f} % {name}" for name, weight in mix.top(len(mix.names))) if mix else self.asked
+        parts = [(name, weight) for name, weight in mix.top(len(mix.names)) if weight > 0] if mix else []
+        return ", ".join(f"{100 * weight:.0f} % {name}" for name, weight in parts) or self.asked
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def tables(met: Sequence[dict[str, Any]], ranked: Sequence[dict[str, Any]], titl
             "Bradley–Terry strength",
             ("method", "strength", "95 %", "beats the average"),
             ranks,
-            f"Logarithm, 0 = the average method; 95 % bootstrap over {note}",
+            f"Logarithm, 0 = the average method; 95 % interval over {note}",
         ),
     )
 

@@ -6,6 +6,7 @@ Shapes: r repeats.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import isfinite
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from distok.judge.validation import parse_answer
 
 if TYPE_CHECKING:
     from distok.evaluation.report import Table
+    from distok.evaluation.statistics import Interval
 
 AVERAGE = "average"
 
@@ -43,7 +45,7 @@ def questions(items: Sequence[Item], repeats: int = 3, size: int | None = None) 
 def assess(items: Sequence[Item], desk: Desk, repeats: int, seed: int = 0) -> Findings:
     """Sum up the answers to :func:`questions` that ``desk`` holds; what is missing or not asked yet is said, never counted as 0.
 
-    A method's mean is over its cases (each the mean of its pictures, each the mean of its repeats), with a 95 % bootstrap
+    A method's mean is over its cases (each the mean of its pictures, each the mean of its repeats), with a 95 %
     interval over cases. The spread is the standard deviation between the repeats of one picture, averaged over pictures.
     """
     from distok.evaluation.statistics import bootstrap
@@ -130,15 +132,23 @@ def _record(item: Item, repeat: int, answer: Answer | None) -> dict[str, Any]:
     }
 
 
+def _cell(interval: "Interval | None") -> str:
+    """Marks end at 0 and 10, which Student's t does not know; of one case nothing is known of the spread."""
+    if interval is None:
+        return "–"
+    ends = f" [{max(interval.low, 0):.2f}, {min(interval.high, 10):.2f}]" if isfinite(interval.low) else ""
+    return f"{interval.mean:.2f}{ends}"
+
+
 def _table(methods: dict[str, Any], figures: dict[str, Any]) -> "Table":
     from distok.evaluation.report import Table
 
     names = (*CRITERIA, AVERAGE)
     rows = []
     for method, entry in methods.items():
-        cells = [f"{e.mean:.2f} [{e.low:.2f}, {e.high:.2f}]" if (e := entry[name]) is not None else "–" for name in names]
+        cells = [_cell(entry[name]) for name in names]
         spread = entry[f"{AVERAGE}_spread"]
         rows.append((method, f"{entry['scored']}/{entry['pictures']}", *cells, "–" if spread is None else f"{spread:.2f}"))
     columns = ("method", "pictures", *names, "spread")
-    note = f"Means over cases, 95 % bootstrap; spread: of the average, between repeats. {gaps(figures)}"
+    note = f"Means over cases, 95 % interval; spread: of the average, between repeats. {gaps(figures)}"
     return Table("Marks, 0 to 10", columns, tuple(rows), note)

@@ -1,5 +1,6 @@
 """A bank of encoded pictures with their captions' ids, so that the denoiser's training neither draws nor encodes."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,8 +38,14 @@ def build_bank(
     source: Source | None = None,
     callback: Callable[[int, int], None] | None = None,
     shard: int = 2048,
+    seconds: float | None = None,
 ) -> None:
-    """Encode ``pictures`` items in shards; shards that exist are kept, so a killed run goes on where it was."""
+    """Encode ``pictures`` items in shards; shards that exist are kept, so a killed run goes on where it was.
+
+    Args:
+        seconds: stop after the shard in which they have passed: what is there can be learnt from.
+    """
+    start = time.monotonic()
     chunk = min(32, shard)
     shards = -(-pictures // shard)
     missing = [number for number in range(shards) if not (folder / f"{number:04d}.npz").exists()]
@@ -51,6 +58,8 @@ def build_bank(
         _write_shard(folder / f"{number:04d}.npz", np.concatenate(latents), np.concatenate(ids))
         if callback:
             callback(shards - len(missing) + done + 1, shards)
+        if seconds is not None and time.monotonic() - start >= seconds:
+            break
 
 
 @torch.inference_mode()

@@ -187,6 +187,7 @@ class World:
             source,
             report,
             self.recipe.shard,
+            self.seconds,
         )
 
     @_once
