@@ -47,7 +47,6 @@ def score(
     from distok.checkpoints import read_names
     from distok.cli import output
     from distok.concept import load_picture
-    from distok.distribution import Distribution
     from distok.errors import DistokError
     from distok.scorers.base import ScorerSettings
     from distok.scorers.table import BY_MIX, BY_TEXT, Tools
@@ -66,9 +65,8 @@ def score(
         features=features,
         reference=known,
     )
-    if isinstance(mixes, list) and concepts is None:  # what --any-words asked for is read among the known classes
-        asked = [name for each in mixes for name in Distribution.parse(each).names]
-        tools = replace(tools, names=tuple(dict.fromkeys((*tools.known, *asked))))
+    if isinstance(mixes, list) and concepts is None:
+        tools = replace(tools, names=_with_any_words(tools.known, mixes))
     with output.waiting("scoring"):
         found = measure(images, wanted, texts, mixes, tools)
     if len(found.missing) == len(wanted):
@@ -133,6 +131,13 @@ def _recipe_mix(path: Path) -> str:
     if not asked:
         raise DistokError(f"{path} holds no mix that was asked for; give one with --mix 'pig=0.5, sheep=0.5'")
     return ", ".join(f"{name}={weight}" for name, weight in asked.items())
+
+
+def _with_any_words(known: tuple[str, ...], mixes: list[str]) -> tuple[str, ...]:
+    """What ``--any-words`` asked for is read among the known classes."""
+    from distok.distribution import Distribution
+
+    return tuple(dict.fromkeys((*known, *(name for mix in mixes for name in Distribution.parse(mix).names))))
 
 
 def _record(paths: list[Path], found: "Scores") -> dict[str, object]:
