@@ -43,36 +43,31 @@ class TestOrigin:
         evaluation.run("fidelity", job)
         assert stamps(tmp_path) != before, "other code is run again"
 
-    def test_another_guidance_scale_makes_other_pictures(self, tmp_path, pipeline_folder, model_file, labeler_folder):
+    @pytest.mark.parametrize(
+        ("asked", "own", "more", "told", "refused"),
+        [
+            ("guidance_scale", "guidance_scale", 20, "guidance", {-1.0: "guidance"}),
+            ("denoising_steps", "steps", 2, "denoising steps", {0: "steps is 0", 5000: "was trained with 1000"}),
+        ],
+    )
+    def test_another_way_of_drawing_makes_other_pictures(
+        self, asked, own, more, told, refused, tmp_path, pipeline_folder, model_file, labeler_folder
+    ):
         setup = evaluation.Setup(pipeline_folder, model_file, labeler_folder)
         job = evaluation.Job(tmp_path, setup, seeds=1, cases=2, methods=("dominant",))
-        own = open_backend(pipeline_folder).defaults.guidance_scale
+        default = getattr(open_backend(pipeline_folder).defaults, own)
         readings = {}
-        for scale in (None, own, own + 20):
-            out = tmp_path / str(scale)
-            evaluation.run("fidelity", replace(job, out=out, setup=replace(setup, guidance_scale=scale)))
-            readings[scale] = (out / "fidelity.csv").read_text()
-        assert readings[own] == readings[None]
-        assert readings[own + 20] != readings[None]
-        with pytest.raises(DistokError, match=r"guidance"):
-            evaluation.run("fidelity", replace(job, out=tmp_path / "x", setup=replace(setup, guidance_scale=-1.0)))
-
-    def test_another_number_of_denoising_steps_makes_other_pictures(self, tmp_path, pipeline_folder, model_file, labeler_folder):
-        setup = evaluation.Setup(pipeline_folder, model_file, labeler_folder)
-        job = evaluation.Job(tmp_path, setup, seeds=1, cases=2, methods=("dominant",))
-        own = open_backend(pipeline_folder).defaults.steps
-        readings = {}
-        for steps in (None, own, own + 2):
-            out = tmp_path / str(steps)
-            evaluation.run("fidelity", replace(job, out=out, setup=replace(setup, denoising_steps=steps)))
-            readings[steps] = (out / "fidelity.csv").read_text()
-        assert readings[own] == readings[None]
-        assert readings[own + 2] != readings[None]
-        (table, *_) = compare_reports(tmp_path / str(own), tmp_path / str(own + 2))
-        assert table.note.endswith("What was asked for differs in denoising steps.")
-        for steps, text in ((0, "steps is 0"), (5000, "steps is 5000, but this pipeline was trained with 1000")):
-            with pytest.raises(DistokError, match=text):
-                evaluation.run("fidelity", replace(job, out=tmp_path / "x", setup=replace(setup, denoising_steps=steps)))
+        for value in (None, default, default + more):
+            out = tmp_path / str(value)
+            evaluation.run("fidelity", replace(job, out=out, setup=replace(setup, **{asked: value})))
+            readings[value] = (out / "fidelity.csv").read_text()
+        assert readings[default] == readings[None]
+        assert readings[default + more] != readings[None]
+        (table, *_) = compare_reports(tmp_path / str(default), tmp_path / str(default + more))
+        assert table.note.endswith(f"What was asked for differs in {told}.")
+        for value, said in refused.items():
+            with pytest.raises(DistokError, match=said):
+                evaluation.run("fidelity", replace(job, out=tmp_path / "x", setup=replace(setup, **{asked: value})))
 
     def test_changed_files_and_broken_reports_are_never_taken_over(self, tmp_path, monkeypatch):
         from distok.evaluation import origin

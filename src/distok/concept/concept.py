@@ -61,14 +61,15 @@ class Concept:
 
     def _single(self, key: str, value: Tensor) -> Tensor:
         try:
-            if value.is_complex() or value.dtype == torch.bool:
-                raise NotImplementedError
-            return value.float()
-        except NotImplementedError:  # a packed type of four bits
+            single = None if value.is_complex() or value.dtype == torch.bool else value.float()
+        except NotImplementedError:  # torch's own word: a packed type of four bits
+            single = None
+        if single is None:
             kind = str(value.dtype).removeprefix("torch.")
             raise DistokError(
                 f"vectors '{key}' of concept '{self.name}' are of type {kind}, but real numbers are expected; give float32"
-            ) from None
+            )
+        return single
 
     @property
     def hash(self) -> str:
