@@ -72,6 +72,9 @@ def test_numbers_of_numpy_are_numbers_and_recipes_hold_them(creator, tmp_path):
     ("call", "said"),
     [
         (lambda c: c.create(["pig", "cat"]), "a mix is text like pig=0.55, sheep=0.25, snake=0.2, a mapping of weights or a"),
+        (lambda c: c.create({"pig": "x"}), "the weight of 'pig' is 'x'; use a number, like"),
+        (lambda c: c.create("cat", prompt=3), "the prompt is 3, but text is expected"),
+        (lambda c: c.create("cat", negative_prompt=3), "the negative prompt is 3, but text is expected"),
         (lambda c: c.create(None), "or a Distribution, not a NoneType"),
         (lambda c: c.create("cat", seed="3"), "the seed is '3'; use a whole number"),
         (lambda c: c.create("cat", n=2.0), "the number of pictures is 2.0; give a whole number"),

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from distok.files import new_folder, write_text
+from distok.files import rewritten, write_text
 
 
 @pytest.mark.parametrize("refused", ["open", "fsync"])
@@ -26,21 +26,21 @@ def test_a_name_may_be_as_long_as_the_system_has_it(tmp_path):
     assert write_text(tmp_path / ("ä" * 120 + ".txt"), "mine").read_text() == "mine"
 
 
-def test_a_new_folder_takes_the_place_of_the_former_one_only_when_it_is_whole(tmp_path):
+def test_a_folder_is_rewritten_whole_or_not_at_all(tmp_path):
     place = tmp_path / "pipeline"
-    with new_folder(place) as made:
+    with rewritten(place) as made:
         write_text(made / "inner" / "weights", "first")
         assert not place.exists()
-    with pytest.raises(ZeroDivisionError), new_folder(place) as made:
+    with pytest.raises(ZeroDivisionError), rewritten(place) as made:
         write_text(made / "inner" / "weights", str(1 / 0))
     assert (place / "inner" / "weights").read_text() == "first"
-    with new_folder(place) as made:
+    with rewritten(place) as made:
         write_text(made / "other", "third")
-    assert [path.name for path in place.iterdir()] == ["other"]
+    assert sorted(path.name for path in place.iterdir()) == ["inner", "other"], "what else is there stays"
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline"]
 
 
-def test_a_new_folder_that_cannot_take_its_place_leaves_the_former_one(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_take_its_place_leaves_the_former_one(tmp_path, monkeypatch):
     place = tmp_path / "pipeline"
     write_text(place / "weights", "first")
     inner = type(place).rename
@@ -51,7 +51,10 @@ def test_a_new_folder_that_cannot_take_its_place_leaves_the_former_one(tmp_path,
         return inner(self, target)
 
     monkeypatch.setattr(type(place), "rename", fail)
-    with pytest.raises(OSError, match="Input/output error"), new_folder(place) as made:
+    with pytest.raises(OSError, match="Input/output error"), rewritten(place) as made:
         write_text(made / "weights", "second")
     assert (place / "weights").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["pipeline"]
+    with pytest.raises(OSError, match="Input/output error"), rewritten(tmp_path / "fresh") as made:
+        write_text(made / "weights", "second")
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline"]

@@ -165,6 +165,9 @@ class TestCommand:
         assert json.loads(out)["mean"]["kl"] >= 0
         status, _, err = distok_command("score", "own.png", "-m", "kl", *options)
         assert (status, "unknown class 'kitty'" in err) == (2, True), "a list of a person's own is what it is"
+        write_picture(tmp_path / "own.png", pictures()[0], replace(RECIPE, distribution={"Abyssinian": 0.5, "Bengal": 0.5}))
+        status, _, err = distok_command("score", "own.png", "-m", "kl", "--labeler", labeler_folder)
+        assert (status, "unknown class 'Abyssinian'" in err) == (2, True), "a picture of another model"
 
     def test_prompt_and_mix_come_from_the_pictures_own_recipe(self, distok_command, tmp_path, options, clip_folder):
         write_picture(tmp_path / "own.png", pictures()[0], RECIPE)

@@ -52,13 +52,15 @@ def slug(distribution: Distribution) -> str:
 
 def check_prompt(prompt: str) -> None:
     """Refuse a prompt that has no place for the concept, or is no text."""
+    check_text(prompt, "the prompt")
     if "{}" not in prompt:
         raise DistokError(f"the prompt {prompt[:60]!r} has no {{}}; write {{}} where the concept goes, as in {PROMPT!r}")
-    check_text(prompt, "the prompt")
 
 
 def check_text(text: str, what: str) -> None:
     """Refuse text that no tokenizer takes as it is."""
+    if not isinstance(text, str):
+        raise DistokError(f"{what} is {text!r}, but text is expected")
     if any("\ud800" <= sign <= "\udfff" for sign in text):  # what Python makes of bytes that are not UTF-8
         raise DistokError(f"{what} {text[:60]!r} holds bytes that are no UTF-8; type it again")
     if PLACE in text:

@@ -107,31 +107,34 @@ def read_tensors(path: str | Path) -> "tuple[dict[str, torch.Tensor], dict[str, 
 
 
 @contextmanager
-def new_folder(path: str | Path) -> Iterator[Path]:
-    """A folder beside ``path`` to write into, which takes its place when all is written: a reader never finds a part of it.
+def rewritten(path: str | Path) -> Iterator[Path]:
+    """A copy of a folder (or a new one) to write into, which takes its place when all is written: no reader finds a part of it.
 
-    What a block leaves that fails is removed, and ``path`` stays as it was.
+    Where the block fails the copy is removed, and ``path`` stays as it was.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".tmp"))
     former = made.with_suffix(".old")
     try:
         made.chmod(0o755)
+        if path.exists():
+            shutil.copytree(path, made, dirs_exist_ok=True)
         yield made
         for place in (*made.rglob("*"), made):
             _sync(place)
-        if path.exists():
-            path.rename(former)
         try:
+            if path.exists():
+                path.rename(former)
             made.rename(path)
-        except OSError:
-            former.rename(path)
+        except BaseException:
+            if former.exists() and not path.exists():
+                former.rename(path)
             raise
         _sync(path.parent)
+        shutil.rmtree(former, ignore_errors=True)
     finally:
-        for left in (made, former):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _sync(place: Path) -> None:

@@ -48,7 +48,7 @@ class StableDiffusionBackend(DiffusersBackend):
         """A short hash of the projection."""
         if self._projection is None:
             return ""
-        return hashlib.blake2b(self._projection.cpu().numpy().tobytes(), digest_size=8).hexdigest()
+        return hashlib.blake2b(self._projection.detach().float().cpu().numpy().tobytes(), digest_size=8).hexdigest()
 
     def feature(self, key: str, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
         """From the hidden state at end-of-text to the normalised text feature."""

@@ -134,10 +134,11 @@ def _recipe_mix(path: Path) -> str:
 
 
 def _with_any_words(known: tuple[str, ...], mixes: list[str]) -> tuple[str, ...]:
-    """What ``--any-words`` asked for is read among the known classes."""
+    """What ``--any-words`` asked for beside known classes is read among those; a mix of strangers is of another model."""
     from distok.distribution import Distribution
 
-    return tuple(dict.fromkeys((*known, *(name for mix in mixes for name in Distribution.parse(mix).names))))
+    asked = [Distribution.parse(mix).names for mix in mixes]
+    return tuple(dict.fromkeys((*known, *(name for names in asked if set(names) & set(known) for name in names))))
 
 
 def _record(paths: list[Path], found: "Scores") -> dict[str, object]:

@@ -5,7 +5,7 @@ import re
 from distok.errors import DistokError
 
 EXAMPLE = "pig=0.55, sheep=0.25, snake=0.2"
-ROUNDED = 0.02  # that percentages may be off a whole, as 33 %, 33 %, 33 % are
+SEVERAL, ALONE = 0.25, 0.02  # that percentages of a mix, and of a class alone, may be off a whole
 
 _NUMBER = r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _ASSIGNED = re.compile(r"(?P<name>[^=:]*)[=:](?P<weight>.*)", re.DOTALL)
@@ -36,9 +36,10 @@ def parse_parts(parts: list[str]) -> list[tuple[str, float]]:
 
 
 def is_weighted(text: str) -> bool:
-    """Whether text can only be meant as a mix: each part has a weight, and what is in per cent makes a whole.
+    """Whether text that may be a prompt is meant as a mix: it says ``=`` or ``%``, and each part has a weight of its own.
 
-    "A pig that is 55% sheep" and "50% off, a poster" are prompts; "pig=2, owl=1" and "55% pig, 45% sheep" are mixes.
+    "A pig that is 55% sheep", "50% off, a poster" and "blade runner 2049" are prompts; "pig=2, owl=1" and "55% pig, 45% sheep"
+    are mixes. Percentages make a whole, roughly where there are several: "50% off" alone is no half of anything.
     """
     parts = split_parts(text)
     try:
@@ -46,9 +47,9 @@ def is_weighted(text: str) -> bool:
         _check_units(parts, pairs)
     except DistokError:
         return False
-    if not pairs or any(weight is None or any(sign in name for sign in "=%") for name, weight in pairs):
+    if not any(sign in text for sign in "=%") or any(weight is None or set("=%") & set(name) for name, weight in pairs):
         return False
-    return "%" not in text or abs(sum(weight or 0 for _, weight in pairs) - 1) <= ROUNDED
+    return "%" not in text or abs(sum(weight or 0 for _, weight in pairs) - 1) <= (SEVERAL if len(pairs) > 1 else ALONE)
 
 
 def _check_units(parts: list[str], pairs: list[tuple[str, float | None]]) -> None:

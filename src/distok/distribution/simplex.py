@@ -67,7 +67,13 @@ class Distribution:
         cls, weights: Mapping[str, float], known: Iterable[str] | None = None, strangers: bool = False
     ) -> "Distribution":
         """Build from ``{"pig": 0.55, "sheep": 0.25}``; takes names, and raises, as :meth:`parse`."""
-        return cls._of_pairs([(name, float(weight)) for name, weight in weights.items()], known, strangers)
+        pairs = []
+        for name, weight in weights.items():
+            try:
+                pairs.append((name, float(weight)))
+            except (TypeError, ValueError):
+                raise DistokError(f"the weight of '{shorten(str(name))}' is {weight!r}; use a number, like {EXAMPLE}") from None
+        return cls._of_pairs(pairs, known, strangers)
 
     @classmethod
     def from_vector(

@@ -1,6 +1,7 @@
 """The parts of a labeler's checkpoint folder: model, tokenizer, image processor. None of them needs torchvision."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,12 @@ def exact(model: Any, name: str) -> float:
 
 
 def _stored_scales(folder: Path) -> dict[str, float]:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     found = {}
     for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as file:
+        # One that cannot be read is another variant's: what the model was loaded from could.
+        with suppress(SafetensorError, OSError), safe_open(path, framework="pt") as file:
             found |= {name: file.get_tensor(name).item() for name in SCALES if name in file.keys()}  # noqa: SIM118
     return found
 

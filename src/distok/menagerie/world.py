@@ -21,7 +21,7 @@ from transformers import CLIPTokenizer
 from distok.checkpoints import check_device
 from distok.concept import digest, digest_weights
 from distok.errors import DistokError
-from distok.files import new_folder, read_tensors, write_text
+from distok.files import read_tensors, rewritten, write_text
 from distok.menagerie.corpus import Drawn, Source
 from distok.menagerie.evaluator import Evaluator
 from distok.menagerie.folder import Folder
@@ -225,14 +225,14 @@ class World:
             requires_safety_checker=False,
         )  # fmt: skip
         settings = {"steps": self.recipe.steps, "guidance_scale": self.recipe.guidance_scale, "size": 128}
-        with new_folder(self.out / "pipeline") as folder, without_bars():
+        with rewritten(self.out / "pipeline") as folder, without_bars():
             pipeline.save_pretrained(folder)
             name_as_published(folder / "text_encoder" / "model.safetensors")
             save_tokenizer(tokenizer, folder / "tokenizer")
             save_projection(clip, folder / "text_encoder")
             write_text(folder / "distok.json", json.dumps(settings, indent=1))
         labeler = self.labeler()
-        with new_folder(self.out / "labeler") as folder, without_bars():
+        with rewritten(self.out / "labeler") as folder, without_bars():
             save_labeler(labeler, tokenizer, folder, temperature=1 / float(labeler.logit_scale.detach().exp()))
         names = self.source(0).names
         if names:
