@@ -139,6 +139,10 @@ class TestLooking:
         with torch.no_grad():
             vae.post_quant_conv.weight *= 2e4  # norms take the scale out again, where it is finite
         assert vae.config.force_upcast
+        trial = self.open("sdxl", tmp_path / "trial", torch.float16).pipe
+        trial.upcast_vae()
+        if trial.vae.post_quant_conv.weight.dtype == torch.float16:
+            pytest.skip("this diffusers leaves parts of the VAE in half precision, and its own picture is black")
         made, seen = self.looked(backend)
         assert np.abs(made - seen).max() <= 1
         assert vae.dtype == torch.float16

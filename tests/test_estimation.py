@@ -223,7 +223,9 @@ def test_names_that_no_mix_can_say_are_refused_before_a_step(names, said, backen
 
 
 def test_a_labeler_that_reads_no_numbers_is_said_so_at_once(backend, labeler, monkeypatch):
-    monkeypatch.setattr(labeler, "probabilities", lambda pictures, names: torch.full((len(pictures), len(names)), torch.nan))
+    # Of the class: a method that is put back on the labeler itself would hide what a later test puts there.
+    unread = lambda self, pictures, names: torch.full((len(pictures), len(names)), torch.nan)  # noqa: E731
+    monkeypatch.setattr(type(labeler), "probabilities", unread)
     with pytest.raises(DistokError, match="not one of the labeler's 2 readings is a number; its weights are damaged, or its"):
         read_back(backend, labeler, NAMES, backend.name_tokens(NAMES[:2]), picture_seeds=[[1], [2]], steps=1, size=16)
     with pytest.raises(DistokError, match="the labeler's readings are no numbers; its weights are damaged"):

@@ -278,7 +278,7 @@ class TestFidelity:
     def test_a_reading_that_is_no_number_is_named(self, measure, labeler, monkeypatch):
         read = labeler.probabilities(pictures(), tiny.NAMES)
         read[1] = float("nan")
-        monkeypatch.setattr(labeler, "probabilities", lambda *given: read)
+        monkeypatch.setattr(type(labeler), "probabilities", lambda *given: read)
         with pytest.raises(NotFiniteError, match=f"{measure} of picture 2 of 4 is not finite"):
             Fidelity(labeler, tiny.NAMES, measure)(pictures(), MIX)
 
