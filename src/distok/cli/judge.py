@@ -227,7 +227,7 @@ def redescribe(
             if not asking.announce(who.desk(images)):
                 return
         draws, reads, names = _world(backend, labeler, concepts, device)
-        asked = [as_distribution(mix, names, strangers=True) for mix in asked if mix is not None]  # spelled as the classes are
+        asked = [as_distribution(mix, names, strangers=True) for mix in asked]  # spelled as the classes are
         found = test.redescribe(images, asked, who, draws, reads, names, renders, asking.seed, out / "pictures")
     parts = {"pipeline_hash": draws.pipeline_hash, "labeler_hash": reads.hash, "names_hash": digest(*names)}
     made = {"captioner": who.account, **parts, "renders": renders, "seed": asking.seed}

@@ -23,7 +23,7 @@ class Setup:
         evaluator: the file of the independent evaluator; the shipped one for the shipped backend where it knows all classes,
             else none.
         guidance_scale: of every method that has none of its own, in place of the checkpoint's; not for the suite "world".
-        denoising_steps: likewise, and in place of the checkpoint's too for those that fix only their guidance.
+        denoising_steps: likewise, of every method that fixes no number of steps.
     """
 
     backend: str | Path | None = None
