@@ -29,7 +29,7 @@ OURS = (SHEET, CONCEPT, "concepts.jsonl", "baseline.json")
 
 
 def suffix(made: Mapping[str, Any]) -> str:
-    """Four digits that tell a folder or picture named by default from others; of a folder the account that :func:`claimed` takes."""
+    """Four digits that tell a folder or picture named by default from others; of a folder, of what :func:`claimed` takes."""
     from distok.concept import digest
 
     return digest(json.dumps(made, sort_keys=True))[:4]
