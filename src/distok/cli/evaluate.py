@@ -44,6 +44,9 @@ def evaluate(
         str | None,
         typer.Option("--without", help="ablation: leave out read (L_cst, L_fsg) or reg (L_reg); each in turn by default."),
     ] = None,
+    training_seeds: Annotated[
+        str | None, typer.Option("--training-seeds", help="ablation: by commas, a training of each variant on each; 0 to 4.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="ablation, series: training steps.")] = None,
     guidance_scale: Annotated[
         float | None, typer.Option("--guidance-scale", help="Of methods without one of their own; else the checkpoint's.")
@@ -69,10 +72,13 @@ def evaluate(
     if suite is None or out is None:
         raise DistokError("say what to measure and where to write it, as in: distok evaluate fidelity --out report")
     named = None if methods is None else tuple(name.strip() for name in methods.split(",") if name.strip())
+    trained = None if training_seeds is None else options.whole_numbers(training_seeds, "--training-seeds")
     scorers = None if not scorer else {kind: path or None for kind, _, path in (each.partition("=") for each in scorer)}
     setup = evaluation.Setup(backend, model, labeler, evaluator, device, dtype, offload, guidance_scale, denoising_steps)
     with output.stages() as callback:
-        job = evaluation.Job(out, setup, seeds, cases, bank, readings, recipe, without, steps, named, preset, scorers, callback)
+        job = evaluation.Job(
+            out, setup, seeds, cases, bank, readings, recipe, without, trained, steps, named, preset, scorers, callback
+        )
         tables = evaluation.run(suite, job, shlex.join(["distok", *sys.argv[1:]]))
     output.show_tables(table for suite_tables in tables.values() for table in suite_tables)
     output.show(f"report: {output.bold(out / 'report.html')}")

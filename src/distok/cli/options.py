@@ -52,3 +52,17 @@ def changes(given: list[str]) -> dict[str, Any]:
             value = text
         values[name.strip()] = tuple(value) if isinstance(value, list) else value
     return values
+
+
+def whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Read whole numbers by commas.
+
+    Raises:
+        DistokError: something else.
+    """
+    from distok.errors import DistokError
+
+    try:
+        return tuple(int(each) for each in text.split(","))
+    except ValueError:
+        raise DistokError(f"{option} {text!r} is not a list of whole numbers; write them by commas, as in 5,6,7") from None

@@ -84,6 +84,7 @@ class Job:
         recipe: for the ablation, "ours" or "published"; both if None.
         without: for the ablation, what is left out: "read", the losses that learn from what is read, or "reg"; each if None.
         readings: for the ablation, how many each of its models takes of its own; the settings' number, at most 14 400, if None.
+        training_seeds: for the ablation, whole numbers, one training of each variant on each; 0 to 4 if None.
         steps: for the ablation and the series, training steps in place of their own.
         methods: of the baselines, by name; all where a suite compares all.
         preset: of their settings; if None "menagerie" for the shipped backend, else "published".
@@ -102,6 +103,7 @@ class Job:
     readings: int | None = None
     recipe: str | None = None
     without: str | None = None
+    training_seeds: tuple[int, ...] | None = None
     steps: int | None = None
     methods: tuple[str, ...] | None = None
     preset: str | None = None
@@ -122,6 +124,8 @@ class Job:
             raise DistokError(f"there is no recipe {self.recipe!r}; choose {' or '.join(RECIPES)}, or leave it out for both")
         if self.without not in (None, *LOSSES):
             raise DistokError(f"an ablation cannot leave out {self.without!r}; choose {' or '.join(LOSSES)}, or neither for both")
+        if self.training_seeds is not None:
+            object.__setattr__(self, "training_seeds", _different(self.training_seeds))
         if self.readings is not None and self.bank is not None:
             raise DistokError("the models of an ablation read a bank or tokens of their own; give --bank or --readings, not both")
         if self.bank is not None and not self.bank.is_file():
@@ -144,7 +148,7 @@ class Job:
 
     def asked(self) -> dict[str, Any]:
         """Every argument that decides the figures."""
-        own = ("seeds", "cases", "bank", "readings", "recipe", "without", "steps", "methods", "scorers")
+        own = ("seeds", "cases", "bank", "readings", "recipe", "without", "training_seeds", "steps", "methods", "scorers")
         return asdict(self.setup) | {name: getattr(self, name) for name in own} | {"preset": self.baselines}
 
     def given(self, **names: str) -> dict[str, Any]:
@@ -154,3 +158,11 @@ class Job:
     def few(self, divisor: int) -> int:
         """``seeds`` divided, at least 1."""
         return max(1, self.seeds // divisor)
+
+
+def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Training seeds, in their order."""
+    if len(seeds) < 2 or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+        told = ", ".join(map(str, seeds)) or "none"
+        raise DistokError(f"the training seeds are {told}; an interval needs at least 2 different whole numbers of 0 or more")
+    return tuple(seeds)

@@ -82,12 +82,12 @@ def _map(bench: Bench, job: Job) -> Result:
 
 
 def _ablation(bench: Bench, job: Job) -> Result:
-    from distok.evaluation.ablation import ablation, run_ablation, settings_of
+    from distok.evaluation.ablation import TRAINING_SEEDS, ablation, run_ablation, settings_of
     from distok.training import Bank
 
     models = run_ablation(
         bench.backend, bench.rulers.labeler, bench.names, job.out / "ablation",
-        steps=job.steps, settings=settings_of(bench.model, bench.names),
+        seeds=job.training_seeds or TRAINING_SEEDS, steps=job.steps, settings=settings_of(bench.model, bench.names),
         bank=None if job.bank is None else Bank.load(job.bank), readings=job.readings, recipe=job.recipe, without=job.without,
         callback=job.callback,
     )  # fmt: skip
@@ -136,7 +136,7 @@ TAKES = {  # which of a job's options mean something to a suite; all else is for
     "sensitivity": ("cases", "methods", "preset"),
     "refinement": ("cases", "methods", "preset"),
     "series": ("steps",),
-    "ablation": ("cases", "bank", "readings", "recipe", "without", "steps"),
+    "ablation": ("cases", "bank", "readings", "recipe", "without", "training_seeds", "steps"),
 }
 GROUPS = {
     "all": ("world", "fidelity", "exploration", "sweep", "reuse", "speed"),  # of one model
@@ -196,7 +196,7 @@ def _check_use(suite: str, wanted: Sequence[str], job: Job) -> None:
         if getattr(job, option) is not None and option not in taken:
             users = ", ".join(name for name, options in TAKES.items() if option in options)
             given = "scorer" if option == "scorers" else option
-            raise DistokError(f"{suite!r} has no use for --{given}, which is for {users}; leave it out")
+            raise DistokError(f"{suite!r} has no use for --{given.replace('_', '-')}, which is for {users}; leave it out")
 
 
 def _share(name: str, job: Job) -> Job:
