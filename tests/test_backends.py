@@ -223,11 +223,27 @@ def test_the_folders_own_defaults_are_used(backend, broken):
         ({"seeds": [0], "steps": 0}, "steps is 0, but denoising takes a whole number of at least 1"),
         ({"seeds": [0], "size": 17}, "size is 17, but a multiple of 8 pixels"),
         ({"seeds": [0], "guidance_scale": float("nan")}, "guidance_scale is nan, but a number from 0 to 100"),
+        (
+            {"seeds": [0], "guidance_scale": 1, "negative_prompt": "red"},
+            "a negative prompt acts through guidance, and the guidance scale is 1; give one above 1, or leave",
+        ),
     ],
 )
 def test_impossible_renders_are_refused(backend, options, message):
     with pytest.raises(DistokError, match=message):
         backend.render(["a cat"], **options)
+
+
+def test_a_scheduler_says_how_many_steps_there_are(broken):
+    from diffusers import LCMScheduler
+
+    LCMScheduler(original_inference_steps=4).save_pretrained(broken / "scheduler")
+    index = json.loads((broken / "model_index.json").read_text())
+    (broken / "model_index.json").write_text(json.dumps(index | {"scheduler": ["diffusers", "LCMScheduler"]}))
+    opened = open_backend(broken)
+    assert opened.render(["a cat"], seeds=[0], steps=4)[0].size == (16, 16)
+    with pytest.raises(DistokError, match="steps is 5, but this pipeline was trained with 4; ask for 4 at most"):
+        opened.render(["a cat"], seeds=[0], steps=5)
 
 
 @pytest.mark.parametrize(

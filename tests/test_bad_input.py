@@ -118,6 +118,10 @@ def test_mixes(refuse, mix, message):
         (["world", "draw", "pig", "--size", 33], "the artist draws sides that are multiples of 32 up to 4096, not 33; try 32"),
         (["world", "train", "--stage", "dreams", "--out", "run"], "there is no stage 'dreams'; choose from"),
         (["evaluate", "nonsense", "--out", "report"], "unknown suite 'nonsense'; choose world, fidelity"),
+        (
+            ["evaluate", "ablation", "--out", "report", "--training-seeds", "5-9"],
+            "--training-seeds '5-9' is not a list of whole numbers; write them by commas, as in 5,6,7",
+        ),
         (["doctor", "--device", "cuda"], "--device says where a pipeline is to run; name its folder, or leave it out"),
         (["create", "--concept", "c.safetensors", "--any-words"], "--any-words lets a mix name other classes; give a mix"),
         (["nonsense"], "No such command 'nonsense'; see 'distok --help'"),

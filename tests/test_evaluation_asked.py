@@ -17,7 +17,7 @@ importlib.import_module("distok.evaluation.series")  # takes a name over from ab
 OUT = Path("report")
 BENCH = SimpleNamespace(backend="backend", model="model", names=("cat", "dog"), rulers=SimpleNamespace(labeler="labeler"))
 ASKED = {"seeds": 16, "cases": 7, "methods": ("dominant",), "preset": "published", "scorers": {"clipscore": None}}
-TRAINED = {"steps": 20, "readings": 9, "recipe": "ours", "without": "read"}
+TRAINED = {"steps": 20, "readings": 9, "recipe": "ours", "without": "read", "training_seeds": (8, 3)}
 
 GIVEN = {  # of a job that asks for all of it, and for 16 pictures a case, which is no default
     "fidelity": {"folder": OUT, "seeds": 16, "cases": 7, "preset": "published", "methods": ("dominant",)},
@@ -70,8 +70,8 @@ def test_a_suite_is_given_what_the_job_asks_for(suite, monkeypatch):
     assert given(monkeypatch, suite, **ASKED, **TRAINED) == GIVEN[suite]
     if suite == "ablation":
         assert trained == [{
-            "backend": "backend", "labeler": "labeler", "names": BENCH.names, "out": OUT / "ablation", "steps": 20,
-            "settings": ("model", BENCH.names), "bank": None, "readings": 9, "recipe": "ours", "without": "read",
+            "backend": "backend", "labeler": "labeler", "names": BENCH.names, "out": OUT / "ablation", "seeds": (8, 3),
+            "steps": 20, "settings": ("model", BENCH.names), "bank": None, "readings": 9, "recipe": "ours", "without": "read",
             "callback": None,
         }]  # fmt: skip
 
@@ -83,6 +83,7 @@ def test_an_ablation_is_given_the_bank(monkeypatch):
     given(monkeypatch, "ablation", bank=Path(__file__))
     assert trained[0]["bank"] == f"the readings of {Path(__file__).name}"
     assert (trained[0]["readings"], trained[0]["recipe"], trained[0]["without"]) == (None, None, None)
+    assert trained[0]["seeds"] == (0, 1, 2, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,7 @@ def test_the_command_line_makes_that_job(distok_command, monkeypatch):
     words = ["evaluate", "ablation", "--out", "report", "--seeds", 9, "--cases", 7, "--methods", "dominant, bass"]
     words += ["--preset", "published", "--scorer", "clipscore", "--scorer", "vqascore=FOLDER", "--evaluator", "e.safetensors"]
     words += ["--readings", 8, "--recipe", "ours", "--without", "read", "--steps", 20, "--guidance-scale", 4.5]
+    words += ["--training-seeds", "5, 7"]
     words += ["--backend", "B", "--model", "M", "--labeler", "L", "--dtype", "float16", "--offload", "low"]
     words += ["--denoising-steps", 6]
     assert distok_command(*words)[0] == 0
@@ -113,6 +115,7 @@ def test_the_command_line_makes_that_job(distok_command, monkeypatch):
     assert (suite, command) == ("ablation", shlex.join(["distok", *map(str, words)]))
     setup = evaluation.Setup("B", "M", "L", Path("e.safetensors"), "cpu", "float16", "low", 4.5, 6)
     asked = {"cases": 7, "readings": 8, "recipe": "ours", "without": "read", "steps": 20, "methods": ("dominant", "bass")}
+    asked["training_seeds"] = (5, 7)
     scorers = {"clipscore": None, "vqascore": "FOLDER"}
     assert replace(job, callback=None) == evaluation.Job(OUT, setup, 9, preset="published", scorers=scorers, **asked)
     assert distok_command("evaluate", "ablation", "--out", "report", "--bank", __file__)[0] == 0

@@ -98,6 +98,7 @@ def test_every_suite_runs_by_its_name(suite, world, bank, short, tmp_path):
     [
         ("map", {"preset": "published"}, "'map' has no use for --preset, which is for fidelity, methods, cost, surprise, sens"),
         ("exploration", {"cases": 3}, "'exploration' has no use for --cases, which is for"),
+        ("series", {"training_seeds": (1, 2)}, "'series' has no use for --training-seeds, which is for ablation; leave it out"),
         ("cost", {"scorers": {}}, "'cost' has no use for --scorer, which is for methods; leave it out"),
         ("all", {"steps": 5}, "'all' has no use for --steps, which is for series, ablation; leave it out"),
     ],
@@ -329,6 +330,9 @@ def test_a_bank_that_is_not_there_is_said_before_anything_is_opened(tmp_path):
         evaluation.Job(tmp_path, recipe="theirs")
     with pytest.raises(DistokError, match="an ablation cannot leave out 'mix'; choose read or reg, or neither for both"):
         evaluation.Job(tmp_path, without="mix")
+    for given, told in (((), "none"), ((3,), "3"), ((3, 3), "3, 3"), ((-1, 2), "-1, 2")):
+        with pytest.raises(DistokError, match=f"the training seeds are {told}; an interval needs at least 2 different whole num"):
+            evaluation.Job(tmp_path, training_seeds=given)
     with pytest.raises(DistokError, match="readings is 0; take at least 1 of each model's own tokens"):
         evaluation.Job(tmp_path, readings=0)
 

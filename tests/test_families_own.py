@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,15 @@ def test_a_word_of_several_vectors_is_heard_as_the_pipeline_hears_it(family, tmp
     assert not torch.allclose(
         backend.encode([prompt]), torch.cat([backend.feature(k, v) for k, v in one.items()], -1) / len(one) ** 0.5
     )
+
+
+def test_a_negative_prompt_that_would_do_nothing_is_refused_where_no_prior_heeds_it(tmp_path):
+    plain = open_backend(tiny_families.save("sdxl", tmp_path / "sdxl"))
+    with pytest.raises(DistokError, match=r"acts through guidance, and the guidance scale is 0\.5; give one above 1"):
+        plain.render(["a cat"], seeds=[0], steps=1, guidance_scale=0.5, negative_prompt="red")
+    prior = open_backend(tiny_families.save("kandinsky22", tmp_path / "kandinsky22"))
+    how = {"seeds": [0], "steps": 2, "guidance_scale": 1.0, "size": 32}
+    assert not torch.equal(prior.render_pixels(["a cat"], **how), prior.render_pixels(["a cat"], **how, negative_prompt="red"))
+    prior.defaults = replace(prior.defaults, prior_guidance_scale=1.0)
+    with pytest.raises(DistokError, match="acts through guidance, and the guidance scale is 1; give one above 1"):
+        prior.render(["a cat"], **how, negative_prompt="red")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BATCH, GPU_BATCH = 16, 512
 MAX_SIZE = 16_384  # pixels a side
+MOST_STEPS = ("num_train_timesteps", "original_inference_steps")  # what schedulers call it; the second are those of LCM and TCD
 Condition = dict[str, Tensor]  # what conditions a denoiser, by the pipeline's own names; each tensor begins with b
 
 
@@ -196,9 +197,9 @@ class Backend(ABC):
         Raises:
             DistokError: numbers of prompts and seeds differ, a value is out of range, or as :meth:`encode`.
         """
-        steps, most = options.get("steps"), self.pipe.scheduler.config.get("num_train_timesteps")
-        steps = self.defaults.steps if steps is None else steps
-        if isinstance(steps, int) and steps > (most or steps):
+        steps = self.defaults.steps if options.get("steps") is None else options["steps"]
+        most = min((each for key in MOST_STEPS if (each := self.pipe.scheduler.config.get(key))), default=steps)
+        if isinstance(steps, int) and steps > most:
             raise DistokError(f"steps is {steps}, but this pipeline was trained with {most}; ask for {most} at most")
         return pictures_of(self.render_pixels(prompts, tokens, **options))
 

@@ -99,6 +99,10 @@ class KandinskyV22Backend(DiffusersBackend):
         """The decoder's latents are a multiple of its own factor on a side."""
         return 4 ** (len(self.pipe.movq.config.block_out_channels) - 1)
 
+    def heeds_negative(self, how: RenderDefaults) -> bool:
+        """The prior has a guidance of its own."""
+        return super().heeds_negative(how) or how.prior_guidance_scale > 1
+
     def _embeddings(self, condition: Condition, seeds: Sequence[int], how: RenderDefaults, negative: str | None) -> Any:
         """Picture embeddings of the prompts, and of what to stay away from."""
         seeds = prior_seeds(seeds)

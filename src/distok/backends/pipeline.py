@@ -152,6 +152,11 @@ class DiffusersBackend(Backend):
         asked = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
         how = replace(self.defaults, **{key: value for key, value in asked.items() if value is not None})
         self.check_size(how.size)
+        if negative_prompt and not self.heeds_negative(how):
+            raise DistokError(
+                f"a negative prompt acts through guidance, and the guidance scale is {how.guidance_scale:g}; give one above 1, "
+                "or leave the negative prompt out"
+            )
         given = prompts if condition is None else next(iter(condition.values()))
         count = 0 if given is None else len(given)
         if not count or count != len(seeds):
@@ -199,6 +204,10 @@ class DiffusersBackend(Backend):
         """See :class:`Backend`."""
         if size is not None and size % self.size_step:
             raise DistokError(f"size is {size}, but this pipeline draws multiples of {self.size_step} pixels; correct it")
+
+    def heeds_negative(self, how: RenderDefaults) -> bool:
+        """Whether a negative prompt changes a picture."""
+        return how.guidance_scale > 1
 
     def together(self, size: int | None) -> int:
         """See :class:`Backend`."""

@@ -1,5 +1,6 @@
 """How a run uses the machine: a fixed number of threads, deterministic algorithms, quick arithmetic where it may be coarse."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -14,7 +15,10 @@ def deterministic(count: int) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)  # only warns: some GPU kernels have no deterministic form
     try:
-        with threads(count):
+        with threads(count), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "Memory Efficient attention defaults to a non-deterministic"
+            )  # it may, as said above
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
