@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import shutil
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from distok.training import (
     TrainSettings,
     checkpoint,
     history,
+    runtime,
     train,
 )
 from distok.training.tasks import random_mixtures
@@ -207,6 +209,13 @@ def test_threads_are_those_of_the_settings_and_then_the_callers_again(backend, l
         assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (2, False)
     finally:
         torch.set_num_threads(1)
+
+
+def test_what_only_cpus_can_promise_is_not_warned_of(recwarn):
+    with runtime.deterministic(torch.get_num_threads()):
+        warnings.warn("Memory Efficient attention defaults to a non-deterministic algorithm. To ...", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    assert [str(each.message) for each in recwarn] == ["something else"]
 
 
 def test_the_latent_law_is_that_of_encoded_mixtures(backend, labeler, tmp_path):
