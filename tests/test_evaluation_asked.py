@@ -34,7 +34,7 @@ GIVEN = {  # of a job that asks for all of it, and for 16 pictures a case, which
     "series": {"folder": OUT / "series", "seeds": 8, "marks": (4, 6, 20)},
     "sensitivity": {"folder": OUT, "seeds": 3, "cases": 7, "preset": "published", "chosen": ("dominant",)},
     "refinement": {"folder": OUT, "seeds": 16, "cases": 7, "preset": "published", "chosen": ("dominant",)},
-    "ablation": {"models": "its models", "seeds": 16, "cases": 7, "samples": 160},
+    "ablation": {"models": "its models", "seeds": 16, "cases": 7, "samples": 200},
     "speed": {"options": ("--device", "cpu", "--dtype", "auto", "--offload", "auto")},
 }  # fmt: skip
 
@@ -74,6 +74,15 @@ def test_a_suite_is_given_what_the_job_asks_for(suite, monkeypatch):
             "steps": 20, "settings": ("model", BENCH.names), "bank": None, "readings": 9, "recipe": "ours", "without": "read",
             "callback": None,
         }]  # fmt: skip
+
+
+def test_methods_are_given_the_report_beside(monkeypatch, tmp_path, distok_command):
+    (tmp_path / "methods.json").write_text("{}")
+    assert given(monkeypatch, "methods", beside=tmp_path)["beside"] == tmp_path
+    ran = []
+    monkeypatch.setattr("distok.evaluation.run", lambda suite, job, command: ran.append(job) or {})
+    assert distok_command("evaluate", "methods", "--out", "report", "--beside", tmp_path)[0] == 0
+    assert ran[0].beside == tmp_path
 
 
 def test_an_ablation_is_given_the_bank(monkeypatch):

@@ -227,6 +227,11 @@ class Baseline(ABC):
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings: Any = settings or self.Settings()
 
+    @property
+    def picture_revision(self) -> int:
+        """Its own revision, and that of the method that it wraps."""
+        return self.revision + getattr(self, "of", Baseline).revision - 1
+
     @classmethod
     def preset(cls, name: str = "published", /, **changes: Any) -> "Baseline":
         """This method with the settings of a preset, and changes.

@@ -28,6 +28,9 @@ def evaluate(
     scorer: Annotated[
         list[str] | None, typer.Option("--scorer", help="methods: KIND or KIND=FOLDER; all that are here by default.")
     ] = None,
+    beside: Annotated[
+        Path | None, typer.Option("--beside", help="methods: a report whose rows of the methods that are not asked for are kept.")
+    ] = None,
     compare: Annotated[
         tuple[Path, Path] | None, typer.Option("--compare", help="Two report folders: what moved, and is it more than chance?")
     ] = None,
@@ -77,7 +80,7 @@ def evaluate(
     setup = evaluation.Setup(backend, model, labeler, evaluator, device, dtype, offload, guidance_scale, denoising_steps)
     with output.stages() as callback:
         job = evaluation.Job(
-            out, setup, seeds, cases, bank, readings, recipe, without, trained, steps, named, preset, scorers, callback
+            out, setup, seeds, cases, bank, readings, recipe, without, trained, steps, named, preset, scorers, beside, callback
         )
         tables = evaluation.run(suite, job, shlex.join(["distok", *sys.argv[1:]]))
     output.show_tables(table for suite_tables in tables.values() for table in suite_tables)

@@ -156,7 +156,7 @@ def published(base: "TrainSettings") -> "TrainSettings":
     return preset("calibrated", **{name: getattr(base, name) for name in SHARED})
 
 
-def ablation(bench: Bench, models: Models, seeds: int = 10, cases: int | None = None, samples: int = 100) -> Result:
+def ablation(bench: Bench, models: Models, seeds: int = 10, cases: int | None = None, samples: int = 200) -> Result:
     """Fidelity and diversity of trained variants, the same pictures' seeds for all.
 
     Args:

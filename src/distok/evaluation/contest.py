@@ -112,9 +112,8 @@ class Contest:
         # Another DisTok leaves the pictures of methods that use none as they are.
         parts = (repr(method.settings), *((bench.model_hash,) if method.needs_model else ()))
         parts += (bench.backend.feature_hash,) if method.needs_features and bench.backend.feature_hash else ()
-        revision = method.revision + getattr(method, "of", Baseline).revision - 1  # its own, and of the method that it wraps
-        if revision > 1:
-            parts = (*parts, f"revision {revision}")
+        if method.picture_revision > 1:
+            parts = (*parts, f"revision {method.picture_revision}")
         return self._kept(method.name, case, seeds, parts, make)
 
     def _kept(

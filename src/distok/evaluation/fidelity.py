@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from distok.evaluation.cases import DISTOK, STRIDE, Bench, Case
+from distok.evaluation.beside import Beside, load
+from distok.evaluation.cases import ARTIST, DISTOK, STRIDE, Bench, Case
 from distok.evaluation.contest import CONTROLS, Absent, Contest, Item, run_all, show
 from distok.evaluation.readings import HEADINGS, HIGHER_IS_BETTER, METRICS, measure
 from distok.evaluation.report import Result, Table, grid
@@ -47,7 +48,7 @@ def fidelity(
     """
     match = play(bench, folder, "fidelity", methods, seeds, cases, preset)
     made = (*tables(match.figures), *absent_table(match.absent))
-    return Result("fidelity", match.figures, made, match.records, {"fidelity.png": page(match.items, match.cases)})
+    return Result("fidelity", match.figures, made, match.records, {"fidelity.png": page(match)})
 
 
 @dataclass(frozen=True)
@@ -60,26 +61,57 @@ class Match:
     absent: list[Absent]
     records: list[dict[str, Any]]
     figures: dict[str, Any]
+    beside: Beside  # rows of another report
+
+    @property
+    def titles(self) -> list[str]:
+        """Of every row, in their order: what was made, what was taken over, the artist."""
+        made = [title for title in self.items if title != ARTIST]
+        return [*made, *self.beside.origins, *(title for title in self.items if title == ARTIST)]
 
 
-def play(bench: Bench, folder: Path, stage: str, methods: Sequence[str], seeds: int, cases: int | None, preset: str) -> Match:
-    """Run DisTok and ``methods``, score every item and summarise; the arguments are those of :func:`fidelity`."""
+def play(
+    bench: Bench,
+    folder: Path,
+    stage: str,
+    methods: Sequence[str],
+    seeds: int,
+    cases: int | None,
+    preset: str,
+    beside: Path | None = None,
+) -> Match:
+    """Run DisTok and ``methods``, score every item and summarise; the arguments are those of :func:`fidelity`.
+
+    Args:
+        beside: a report whose rows of other methods are taken over.
+    """
     contest, chosen = Contest(bench, folder, preset), bench.spread(cases)
-    items, absent = run_all(contest, ("distok", *methods), chosen, seeds, stage)
-    records = [record for title in items for record in score(bench, items[title], title)]
-    figures = summarise(records)
-    figures["settings"] = {"seeds": seeds, "cases": len(chosen), "first seed of case i": f"{STRIDE} * i", "preset": preset}
-    figures["settings"]["cases that training could mix"] = bench.met(chosen)
-    figures["settings"]["concepts found were held to it"] = bench.found_checked
-    figures["settings"]["methods"] = {name: repr(contest.method(name).settings) for name in ("distok", *methods)}
-    figures["absent"] = {each.title: each.reason for each in absent}
-    return Match(contest, chosen, items, absent, records, figures)
+    settings = {"seeds": seeds, "cases": len(chosen), "first seed of case i": f"{STRIDE} * i", "preset": preset}
+    settings["cases that training could mix"] = bench.met(chosen)
+    settings["concepts found were held to it"] = bench.found_checked
+    asked = {name: contest.method(name) for name in ("distok", *methods)}
+    # First of all: what does not compare is said before hours of drawing.
+    taken = Beside() if beside is None else load(beside, bench, settings, [ARTIST, *(each.title for each in asked.values())])
+    items, absent = run_all(contest, tuple(asked), chosen, seeds, stage)
+    match = Match(contest, chosen, items, absent, [], {}, taken)
+    made = {title: score(bench, items[title], title) for title in items}
+    for title in match.titles:
+        match.records.extend(made[title] if title in made else [r for r in taken.records if r["method"] == title])
+    match.figures.update(summarise(match.records))
+    settings["methods"] = {name: repr(each.settings) for name, each in asked.items()} | dict(taken.settings)
+    settings["revisions"] = {name: each.picture_revision for name, each in asked.items()} | dict(taken.revisions)
+    match.figures["settings"] = settings
+    match.figures["absent"] = {each.title: each.reason for each in absent}
+    match.figures["beside"] = dict(taken.origins)
+    return match
 
 
-def page(items: Mapping[str, Sequence[Item]], cases: Sequence[Case]) -> bytes:
+def page(match: Match) -> bytes:
     """One row of pictures a method, for cases spread evenly."""
+    cases, items = match.cases, match.items
     shown = np.linspace(0, len(cases) - 1, min(GRID_CASES, len(cases))).round().astype(int)
-    rows = {title: [show(each[i]) for i in shown] for title, each in items.items()}
+    made = {title: [show(each[i]) for i in shown] for title, each in items.items()}
+    rows = {title: made.get(title, match.beside.pictures.get(title, [])) for title in match.titles}
     return grid(rows, [str(cases[i].asked).replace(", ", "\n") for i in shown])
 
 

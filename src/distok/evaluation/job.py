@@ -88,7 +88,7 @@ class Job:
         steps: for the ablation and the series, training steps in place of their own.
         methods: of the baselines, by name; all where a suite compares all.
         preset: of their settings; if None "menagerie" for the shipped backend, else "published".
-        scorers: for the suite "methods", see :func:`distok.evaluation.methods.methods`.
+        scorers, beside: for the suite "methods", see :func:`distok.evaluation.methods.methods`.
         callback: told (stage, done, total).
 
     Raises:
@@ -108,6 +108,7 @@ class Job:
     methods: tuple[str, ...] | None = None
     preset: str | None = None
     scorers: Mapping[str, str | Path | None] | None = None
+    beside: Path | None = None
     callback: Report | None = None
 
     def __post_init__(self) -> None:
@@ -132,6 +133,8 @@ class Job:
             raise DistokError(
                 f"there is no bank of readings at {self.bank}; make one with 'distok train --collect N', or leave it out"
             )
+        if self.beside is not None and not (self.beside / "methods.json").is_file():
+            raise DistokError(f"there is no report of methods in {self.beside}; give a folder of 'distok evaluate methods --out'")
         if self.methods is not None:
             object.__setattr__(self, "methods", tuple(dict.fromkeys(self.methods)))
         if self.preset not in (None, *PRESETS):
@@ -148,7 +151,19 @@ class Job:
 
     def asked(self) -> dict[str, Any]:
         """Every argument that decides the figures."""
-        own = ("seeds", "cases", "bank", "readings", "recipe", "without", "training_seeds", "steps", "methods", "scorers")
+        own = (
+            "seeds",
+            "cases",
+            "bank",
+            "readings",
+            "recipe",
+            "without",
+            "training_seeds",
+            "steps",
+            "methods",
+            "scorers",
+            "beside",
+        )
         return asdict(self.setup) | {name: getattr(self, name) for name in own} | {"preset": self.baselines}
 
     def given(self, **names: str) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def methods(
     preset: str = "menagerie",
     scorers: Mapping[str, str | Path | None] | None = None,
     device: str = "cpu",
+    beside: Path | None = None,
 ) -> Result:
     """Run ``chosen`` methods beside DisTok over the evaluation cases and give every number there is.
 
@@ -60,20 +61,26 @@ def methods(
         preset: of their settings.
         scorers: kinds of ``distok.scorers.KINDS`` with their folders; all kinds by default, those that are not here as missing.
         device: of the scorers.
+        beside: a report of this suite whose rows of other methods are taken over, see :func:`distok.evaluation.beside.load`.
     """
-    match = play(bench, folder, "methods", chosen, seeds, cases, preset)
-    figures, items = match.figures, match.items
+    match = play(bench, folder, "methods", chosen, seeds, cases, preset, beside)
+    figures, items, taken = match.figures, match.items, match.beside
     made = [*tables(figures)]
     if bench.rulers.evaluator is not None:
         artist = items.get(ARTIST)  # the very same pictures are at no distance, which says nothing
-        figures["sets"] = {title: set_measures(bench, each, None if each is artist else artist) for title, each in items.items()}
+        fresh = {title: set_measures(bench, each, None if each is artist else artist) for title, each in items.items()}
+        figures["sets"] = {title: (fresh | taken.sets)[title] for title in match.titles if title in fresh | taken.sets}
         made.append(_set_table(figures["sets"]))
     wanted = dict.fromkeys(KINDS) if scorers is None else scorers
     figures["scorers"] = {kind: _score(bench, items, kind, path, folder, device) for kind, path in wanted.items()}
+    for kind, found in figures["scorers"].items():
+        if isinstance(found, dict):
+            both = found | taken.scorers.get(kind, {})
+            figures["scorers"][kind] = {title: both[title] for title in match.titles if title in both}
     if figures["scorers"]:
         made.append(_scorer_table(figures["scorers"]))
-    made += absent_table(match.absent)
-    return Result("methods", figures, tuple(made), match.records, {"methods.png": page(items, match.cases)})
+    made += absent_table(match.absent) + taken.table
+    return Result("methods", figures, tuple(made), match.records, {"methods.png": page(match)})
 
 
 def set_measures(bench: Bench, items: Sequence[Item], artist: Sequence[Item] | None) -> dict[str, Any]:

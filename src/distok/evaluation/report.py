@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from distok.evaluation.origin import Origin
 
 INDEX = "report.html"
+CELL = 128  # side of a picture on a page, in pixels
 _MARGIN, _LABEL = 6, 190
 _PAPER, _INK = (250, 249, 246), (60, 56, 50)
 _STYLE = (
@@ -154,8 +155,8 @@ def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
     return buffer.getvalue()
 
 
-def grid(rows: "Mapping[str, Sequence[Image.Image | None]]", captions: Sequence[str], cell: int = 128) -> bytes:
-    """A PNG page: one labelled row of pictures a key (None leaves a gap), one caption a column."""
+def grid(rows: "Mapping[str, Sequence[Image.Image | None] | Image.Image]", captions: Sequence[str], cell: int = CELL) -> bytes:
+    """A PNG page: one labelled row of pictures a key (None leaves a gap), or a row of :func:`strips`; one caption a column."""
     from PIL import Image, ImageDraw, ImageFont
 
     font, small = ImageFont.load_default(size=15), ImageFont.load_default(size=12)
@@ -167,6 +168,9 @@ def grid(rows: "Mapping[str, Sequence[Image.Image | None]]", captions: Sequence[
         draw.multiline_text((_LABEL + column * (cell + _MARGIN) + 2, 4), caption, _INK, small, spacing=1)
     for row, (label, pictures) in enumerate(rows.items()):
         y = top + row * (cell + _MARGIN)
+        if isinstance(pictures, Image.Image):
+            page.paste(pictures, (0, y))
+            continue
         draw.multiline_text((_MARGIN, y + cell // 3), _wrap(label), _INK, font)
         for column, picture in enumerate(pictures):
             if picture is None:
@@ -174,6 +178,21 @@ def grid(rows: "Mapping[str, Sequence[Image.Image | None]]", captions: Sequence[
             fitted = picture.convert("RGB").resize((cell, cell), Image.Resampling.LANCZOS)
             page.paste(fitted, (_LABEL + column * (cell + _MARGIN), y))
     return encode_png(page)
+
+
+def strips(path: Path, labels: Sequence[str], cell: int = CELL) -> "dict[str, Image.Image]":
+    """The rows of a page that :func:`grid` made for these labels; none where the file is gone or has another size."""
+    from PIL import Image
+
+    try:
+        page = Image.open(path).convert("RGB")
+    except OSError:
+        return {}
+    height = cell + _MARGIN
+    top = page.height - len(labels) * height
+    return {
+        label: page.crop((0, top + i * height, page.width, top + (i + 1) * height)) for i, label in enumerate(labels) if top >= 0
+    }
 
 
 def chart(draw: Any, columns: int, title: str) -> bytes:

@@ -19,6 +19,7 @@ REUSED = 2  # pictures of each look are ``seeds`` divided by this
 FUSED = 2  # pictures of each concept of the series, likewise
 VARIED = 5  # pictures a case under each varied setting, likewise
 VARIED_CASES = 20
+DIVERSE = 200  # random latents of each model of an ablation: of 20 their draw hides what L_reg does (docs/log.md)
 CONCEPTS = 100  # open-ended ones of each method, as many as VLM-guided adaptive negatives were measured with
 
 
@@ -31,7 +32,7 @@ def _fidelity(bench: Bench, job: Job) -> Result:
 def _methods(bench: Bench, job: Job) -> Result:
     from distok.evaluation.methods import methods
 
-    given = job.given(chosen="methods", scorers="scorers")
+    given = job.given(chosen="methods", scorers="scorers", beside="beside")
     return methods(bench, job.out, job.seeds, job.cases, preset=job.baselines, device=job.setup.device, **given)
 
 
@@ -91,7 +92,7 @@ def _ablation(bench: Bench, job: Job) -> Result:
         bank=None if job.bank is None else Bank.load(job.bank), readings=job.readings, recipe=job.recipe, without=job.without,
         callback=job.callback,
     )  # fmt: skip
-    return ablation(bench, models, job.seeds, job.cases, samples=10 * job.seeds)
+    return ablation(bench, models, job.seeds, job.cases, samples=DIVERSE)
 
 
 def _sweep(bench: Bench, job: Job) -> Result:
@@ -130,7 +131,7 @@ _RUN: dict[str, Callable[[Bench, Job], Result]] = {
 SUITES = ("world", *_RUN)
 TAKES = {  # which of a job's options mean something to a suite; all else is for every one, or said in docs/evaluation.md
     "fidelity": ("cases", "methods", "preset"),
-    "methods": ("cases", "methods", "preset", "scorers"),
+    "methods": ("cases", "methods", "preset", "scorers", "beside"),
     "cost": ("methods", "preset"),
     "surprise": ("preset",),
     "sensitivity": ("cases", "methods", "preset"),
@@ -174,9 +175,10 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
     bench = job.setup.open(job.out, job.callback)
     depends = {"hashes": bench.hashes, "bank": job.bank and digest(job.bank.read_bytes())}
     weights = located(dict.fromkeys(KINDS) if job.scorers is None else job.scorers)
+    told = job.beside and digest((job.beside / "methods.json").read_bytes())
     for name in chosen:
         mine = job if name == suite else _share(name, job)
-        asked = mine.asked() | depends | ({"scorers": weights} if name == "methods" else {})
+        asked = mine.asked() | depends | ({"scorers": weights, "beside": told} if name == "methods" else {})
         origin = Origin.of(name, asked, command)
         if (held := origin.held(job.out)) is not None:
             tables[name] = held
