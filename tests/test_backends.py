@@ -225,7 +225,7 @@ def test_the_folders_own_defaults_are_used(backend, broken):
         ({"seeds": [0], "guidance_scale": float("nan")}, "guidance_scale is nan, but a number from 0 to 100"),
         (
             {"seeds": [0], "guidance_scale": 1, "negative_prompt": "red"},
-            "a negative prompt acts through guidance, and the guidance scale is 1; give one above 1, or leave",
+            "a negative prompt acts through guidance, and the guidance scale is 1; give one above 1, or no negative",
         ),
     ],
 )
@@ -235,7 +235,7 @@ def test_impossible_renders_are_refused(backend, options, message):
 
 
 def test_a_scheduler_says_how_many_steps_there_are(broken):
-    from diffusers import LCMScheduler
+    from diffusers import DPMSolverMultistepScheduler, LCMScheduler
 
     LCMScheduler(original_inference_steps=4).save_pretrained(broken / "scheduler")
     index = json.loads((broken / "model_index.json").read_text())
@@ -244,6 +244,12 @@ def test_a_scheduler_says_how_many_steps_there_are(broken):
     assert opened.render(["a cat"], seeds=[0], steps=4)[0].size == (16, 16)
     with pytest.raises(DistokError, match="steps is 5, but this pipeline was trained with 4; ask for 4 at most"):
         opened.render(["a cat"], seeds=[0], steps=5)
+    config = {"original_inference_steps": 4}  # as another scheduler left it
+    DPMSolverMultistepScheduler.from_config(DPMSolverMultistepScheduler().config | config).save_pretrained(broken / "scheduler")
+    index["scheduler"] = ["diffusers", "DPMSolverMultistepScheduler"]
+    (broken / "model_index.json").write_text(json.dumps(index))
+    assert open_backend(broken).pipe.scheduler.config["original_inference_steps"] == 4
+    assert open_backend(broken).render(["a cat"], seeds=[0], steps=5)[0].size == (16, 16)
 
 
 @pytest.mark.parametrize(

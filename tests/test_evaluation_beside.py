@@ -6,12 +6,15 @@ import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from distok import evaluation
+from distok.baselines.controls import MeanOfTokens
 from distok.errors import DistokError
+from distok.evaluation import methods as methods_module
 from distok.evaluation import origin
 from distok.evaluation.cases import ARTIST
 from distok.evaluation.report import CELL, grid, strips
@@ -75,6 +78,13 @@ def near(one, other):
     return one == pytest.approx(other, abs=2e-4)
 
 
+def pictures(folder, titles):
+    """The pictures of each row of a report's page, without its label."""
+    page, height = Image.open(folder / "methods.png").convert("RGB"), CELL + 6
+    tops = range(page.height - len(titles) * height, page.height, height)
+    return {title: page.crop((190, top, page.width, top + height)) for title, top in zip(titles, tops, strict=True)}
+
+
 def test_it_is_as_if_all_had_been_measured_again(setup, whole, tmp_path):
     first = json.loads((whole / "methods.json").read_text())
     second, tables = measure(tmp_path, setup, ("sentence",), beside=whole)
@@ -94,7 +104,7 @@ def test_it_is_as_if_all_had_been_measured_again(setup, whole, tmp_path):
     old, new = (Image.open(folder / "methods.png").convert("RGB") for folder in (whole, tmp_path))
     assert old.size == new.size
     rows = [
-        [strips(folder / "methods.png", titles)[title].tobytes() for title in order]
+        [pictures(folder, titles)[title].tobytes() for title in order]
         for folder, titles in ((whole, TITLES + artist), (tmp_path, order))
     ]
     assert rows[0] == rows[1]
@@ -118,6 +128,7 @@ def test_what_another_distok_or_another_code_would_draw_is_left_out(setup, whole
     for keys, value in (
         (("settings", "methods", "mean-of-tokens"), "Settings(other=1)"),
         (("settings", "revisions", "mean-of-tokens"), 7),
+        (("settings", "revisions"), {"dominant": 1, "random-z": 1}),
         (("absent", "mean of tokens"), "it had no token"),
     ):
         folder = changed(*keys, value=value)
@@ -147,10 +158,65 @@ def test_other_pipelines_readers_and_mixes_do_not_compare(setup, whole, changed,
         measure(tmp_path, replace(setup, guidance_scale=2.5), ("sentence",), beside=whole)
     with pytest.raises(DistokError, match="has other readers, so"):
         measure(tmp_path, setup, ("sentence",), beside=changed("origin", "asked", "hashes", "readers", value=["a", "b"]))
-    folder = changed("absent", value={})
-    (folder / "methods.csv").write_text((folder / "methods.csv").read_text().replace("cat=0.50", "cow=0.50"))
-    with pytest.raises(DistokError, match="has other mixes, so"):
+    settings = json.loads((whole / "methods.json").read_text())["settings"]
+    folder = changed("settings", value=settings | {"classes": "x", "revision of readings": 0})
+    with pytest.raises(DistokError, match="has other classes and revision of readings, so"):
         measure(tmp_path, setup, ("sentence",), beside=folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda lines: [line.replace("cat=0.50", "cow=0.50") for line in lines], "has other mixes, so"),
+        (lambda lines: [line for line in lines if not line.startswith("mean of tokens,evaluator,0")], "has other mixes, so"),
+        (lambda lines: [line for line in lines if not line.startswith("mean of tokens,")], "has other mixes, so"),
+        (lambda lines: [*lines, lines[-1], *(line for line in lines if line.startswith("mean"))], "has other mixes, so"),
+        (lambda lines: [line.replace(",each_js", ",other") for line in lines], "holds no whole report .*each_js"),
+        (lambda lines: [re.sub(r"[^,]+$", "nan", line) if "tokens" in line else line for line in lines], "that are no numbers"),
+    ],
+)
+def test_a_table_that_is_not_whole_is_found_before_anything_is_drawn(spoil, told, setup, changed, tmp_path):
+    folder = changed("absent", value={})
+    lines = (folder / "methods.csv").read_text().splitlines()
+    (folder / "methods.csv").write_text("\n".join(spoil(lines)) + "\n")
+    with pytest.raises(DistokError, match=told):
+        measure(tmp_path / "out", setup, ("sentence",), beside=folder)
+    assert not (tmp_path / "out" / "items").exists()
+
+
+def test_scores_are_taken_of_the_same_scorer_alone(setup, tmp_path, monkeypatch):
+    class Brightness:
+        hash = "of the first one"
+
+        def __call__(self, pictures, said):
+            return torch.tensor([float(np.asarray(picture).mean()) for picture in pictures])
+
+    monkeypatch.setattr(methods_module, "open_scorers", lambda wanted, settings: dict.fromkeys(wanted, Brightness()))
+    first, _ = measure(tmp_path / "first", setup, ("dominant", "sentence"), scorers={"clipscore": None})
+    same, _ = measure(tmp_path / "same", setup, ("sentence",), scorers={"clipscore": None}, beside=tmp_path / "first")
+    assert near(same["scorers"]["clipscore"], first["scorers"]["clipscore"])
+    assert "dominant class alone" in same["scorers"]["clipscore"]
+    monkeypatch.setattr(Brightness, "hash", "of another")
+    other, _ = measure(tmp_path / "other", setup, ("sentence",), scorers={"clipscore": None}, beside=tmp_path / "first")
+    assert "dominant class alone" not in other["scorers"]["clipscore"]
+    assert "dominant class alone" in other["evaluator"]["all"]["methods"]
+
+
+def test_what_searches_by_features_is_left_out_where_they_are_others(setup, changed, monkeypatch, tmp_path):
+    monkeypatch.setattr(MeanOfTokens, "needs_features", True)
+    folder = changed("origin", "asked", "hashes", "features", value="others")
+    assert list(measure(tmp_path, setup, ("sentence",), beside=folder)[0]["beside"]) == [TITLES[1], TITLES[3]]
+
+
+def test_a_method_of_another_version_and_an_interval_without_ends_are_no_harm(setup, whole, changed, tmp_path):
+    stored = json.loads((whole / "methods.json").read_text())
+    folder = changed("settings", "methods", value=stored["settings"]["methods"] | {"frobnicate": "Settings()"})
+    stored = json.loads((folder / "methods.json").read_text())
+    stored["sets"]["mean of tokens"]["vendi"] = {"mean": 2.0, "low": None, "high": None}
+    (folder / "methods.json").write_text(json.dumps(stored))
+    second, tables = measure(tmp_path, setup, ("sentence",), beside=folder)
+    assert second["sets"]["mean of tokens"]["vendi"] == {"mean": 2.0, "low": None, "high": None}
+    assert any("2.000 [–, –]" in row for table in tables for row in table.rows)
 
 
 def test_nothing_to_take_over_and_damaged_reports_are_said(setup, whole, changed, tmp_path):
@@ -158,11 +224,23 @@ def test_nothing_to_take_over_and_damaged_reports_are_said(setup, whole, changed
         DistokError, match=r"nothing to take over from .*: what it holds is measured here, or changes with the DisTok"
     ):
         measure(tmp_path, setup, ALL, beside=whole)
+    with pytest.raises(DistokError, match=r"would be written over while its rows are taken; give another --out"):
+        evaluation.Job(whole, beside=whole)
+    with pytest.raises(
+        DistokError, match="--beside is for 'methods' alone; run that suite by its name, or leave it out for 'pap"
+    ):
+        evaluation.run("paper", evaluation.Job(tmp_path, setup, beside=whole))
     with pytest.raises(
         DistokError, match=re.escape(f"there is no report of methods in {tmp_path}; give a folder of 'distok eval")
     ):
         evaluation.Job(tmp_path, beside=tmp_path)
-    for keys, value in ((("settings",), None), (("origin", "asked"), {}), (("sets", "mean of tokens"), 3)):
+    for keys, value in (
+        (("settings",), None),
+        (("origin", "asked"), {}),
+        (("sets", "mean of tokens"), 3),
+        (("beside",), {"mean of tokens": "x"}),
+        (("scorers",), {"clipscore": {"mean of tokens": 3}}),
+    ):
         with pytest.raises(DistokError, match="holds no whole report of methods"):
             measure(tmp_path, setup, ("sentence",), beside=changed(*keys, value=value))
     folder = changed("absent", value={})
@@ -178,18 +256,21 @@ def test_rows_of_a_page_that_is_gone_are_left_white(setup, changed, tmp_path):
     folder = changed("absent", value={})
     (folder / "methods.png").unlink()
     stored, _ = measure(tmp_path, setup, ("sentence",), beside=folder)
-    rows = strips(tmp_path / "methods.png", list(stored["evaluator"]["all"]["methods"]))
-    shown = {title: len(row.convert("L").crop((200, 0, row.width, CELL)).getcolors(256)) > 1 for title, row in rows.items()}
-    assert [title for title in shown if not shown[title]] == ["dominant class alone", "mean of tokens", "random latent"]
+    rows = pictures(tmp_path, list(stored["evaluator"]["all"]["methods"]))
+    white = [title for title, row in rows.items() if len(row.getcolors(1 << 16)) == 1]
+    assert white == ["dominant class alone", "mean of tokens", "random latent"]
 
 
 def test_strips_are_the_rows_of_a_grid(tmp_path):
     red, blue = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
     path = tmp_path / "page.png"
     path.write_bytes(grid({"first": [red, None], "second": [blue, red]}, ["a\nb", "c"]))
-    rows = strips(path, ["first", "second"])
+    captions = ["a\nb", "c"]
+    rows = strips(path, ["first", "second"], captions)
     again = tmp_path / "again.png"
     again.write_bytes(grid(dict(reversed(rows.items())), ["a\nb", "c"]))
-    assert strips(again, ["second", "first"])["first"].tobytes() == rows["first"].tobytes()
+    assert strips(again, ["second", "first"], captions)["first"].tobytes() == rows["first"].tobytes()
     assert (rows["first"].getpixel((254, 64)), rows["second"].getpixel((254, 64))) == ((255, 0, 0), (0, 0, 255))
-    assert strips(path, list("abcdefgh")) == strips(tmp_path / "gone.png", ["first"]) == {}
+    for other in ((path, ["first"], captions), (path, list("abc"), captions), (path, ["first", "second"], ["a", "c"])):
+        assert strips(*other) == {}
+    assert strips(path, ["first", "second"], ["a\nb"]) == strips(tmp_path / "gone.png", ["first", "second"], captions) == {}

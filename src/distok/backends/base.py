@@ -3,6 +3,7 @@
 Shapes: b prompts, n creative tokens, d token width (of all text encoders together), e feature width.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 BATCH, GPU_BATCH = 16, 512
 MAX_SIZE = 16_384  # pixels a side
-MOST_STEPS = ("num_train_timesteps", "original_inference_steps")  # what schedulers call it; the second are those of LCM and TCD
+MOST_STEPS = ("num_train_timesteps", "original_inference_steps")  # what schedulers call it; the second is for LCM and TCD
 Condition = dict[str, Tensor]  # what conditions a denoiser, by the pipeline's own names; each tensor begins with b
 
 
@@ -198,7 +199,9 @@ class Backend(ABC):
             DistokError: numbers of prompts and seeds differ, a value is out of range, or as :meth:`encode`.
         """
         steps = self.defaults.steps if options.get("steps") is None else options["steps"]
-        most = min((each for key in MOST_STEPS if (each := self.pipe.scheduler.config.get(key))), default=steps)
+        scheduler = self.pipe.scheduler
+        known = inspect.signature(type(scheduler).__init__).parameters  # a configuration can hold what another scheduler left
+        most = min((each for key in MOST_STEPS if key in known and (each := scheduler.config.get(key))), default=steps)
         if isinstance(steps, int) and steps > most:
             raise DistokError(f"steps is {steps}, but this pipeline was trained with {most}; ask for {most} at most")
         return pictures_of(self.render_pixels(prompts, tokens, **options))

@@ -153,9 +153,14 @@ class DiffusersBackend(Backend):
         how = replace(self.defaults, **{key: value for key, value in asked.items() if value is not None})
         self.check_size(how.size)
         if negative_prompt and not self.heeds_negative(how):
+            cause = (
+                f"the guidance scale is {how.guidance_scale:g}; give one above 1"
+                if how.guidance_scale <= 1
+                else "this one has none"
+            )
             raise DistokError(
-                f"a negative prompt acts through guidance, and the guidance scale is {how.guidance_scale:g}; give one above 1, "
-                "or leave the negative prompt out"
+                f'a negative prompt acts through guidance, and {cause}, or no negative prompt (--negative-prompt "" '
+                "in place of a recipe's own)"
             )
         given = prompts if condition is None else next(iter(condition.values()))
         count = 0 if given is None else len(given)
@@ -206,8 +211,10 @@ class DiffusersBackend(Backend):
             raise DistokError(f"size is {size}, but this pipeline draws multiples of {self.size_step} pixels; correct it")
 
     def heeds_negative(self, how: RenderDefaults) -> bool:
-        """Whether a negative prompt changes a picture."""
-        return how.guidance_scale > 1
+        """Whether a negative prompt changes a picture: not of a network that has its guidance distilled into it (LCM)."""
+        network = self.pipe.components.get("unet")
+        distilled = network is not None and network.config.get("time_cond_proj_dim") is not None
+        return how.guidance_scale > 1 and not distilled
 
     def together(self, size: int | None) -> int:
         """See :class:`Backend`."""

@@ -33,6 +33,7 @@ DECIDE = {  # by its name in a report's JSON file, what may move every figure at
     "preset": "preset of the methods",
     "readings": "readings",
     "steps": "training steps",
+    "training_seeds": "training seeds",
 }
 UNLIKE = ("numbers of pictures", "readers")  # where these differ, or are not known, no verdict is given
 SHOWN = ("kl", "js", "top1", "topk")

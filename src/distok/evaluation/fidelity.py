@@ -3,17 +3,19 @@
 Shapes: c cases, s pictures of a case, k classes.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from distok.concept import digest
 from distok.evaluation.beside import Beside, load
 from distok.evaluation.cases import ARTIST, DISTOK, STRIDE, Bench, Case
-from distok.evaluation.contest import CONTROLS, Absent, Contest, Item, run_all, show
+from distok.evaluation.contest import CONTROLS, READING_REVISION, Absent, Contest, Item, run_all, show
 from distok.evaluation.readings import HEADINGS, HIGHER_IS_BETTER, METRICS, measure
 from distok.evaluation.report import Result, Table, grid
 from distok.evaluation.statistics import bootstrap
@@ -89,9 +91,12 @@ def play(
     settings = {"seeds": seeds, "cases": len(chosen), "first seed of case i": f"{STRIDE} * i", "preset": preset}
     settings["cases that training could mix"] = bench.met(chosen)
     settings["concepts found were held to it"] = bench.found_checked
+    settings |= {"classes": digest(json.dumps(bench.names)), "revision of readings": READING_REVISION}
     asked = {name: contest.method(name) for name in ("distok", *methods)}
     # First of all: what does not compare is said before hours of drawing.
-    taken = Beside() if beside is None else load(beside, bench, settings, [ARTIST, *(each.title for each in asked.values())])
+    taken, titles = Beside(), [ARTIST, *(each.title for each in asked.values())]
+    if beside is not None:
+        taken = load(beside, bench, chosen, _captions(chosen), settings, titles)
     items, absent = run_all(contest, tuple(asked), chosen, seeds, stage)
     match = Match(contest, chosen, items, absent, [], {}, taken)
     made = {title: score(bench, items[title], title) for title in items}
@@ -108,11 +113,17 @@ def play(
 
 def page(match: Match) -> bytes:
     """One row of pictures a method, for cases spread evenly."""
-    cases, items = match.cases, match.items
-    shown = np.linspace(0, len(cases) - 1, min(GRID_CASES, len(cases))).round().astype(int)
-    made = {title: [show(each[i]) for i in shown] for title, each in items.items()}
+    made = {title: [show(each[i]) for i in _shown(match.cases)] for title, each in match.items.items()}
     rows = {title: made.get(title, match.beside.pictures.get(title, [])) for title in match.titles}
-    return grid(rows, [str(cases[i].asked).replace(", ", "\n") for i in shown])
+    return grid(rows, _captions(match.cases))
+
+
+def _shown(cases: Sequence[Case]) -> Int[np.ndarray, " n"]:
+    return np.linspace(0, len(cases) - 1, min(GRID_CASES, len(cases))).round().astype(int)
+
+
+def _captions(cases: Sequence[Case]) -> list[str]:
+    return [str(cases[i].asked).replace(", ", "\n") for i in _shown(cases)]
 
 
 def score(bench: Bench, items: Sequence[Item], method: str) -> list[dict[str, Any]]:

@@ -135,6 +135,8 @@ class Job:
             )
         if self.beside is not None and not (self.beside / "methods.json").is_file():
             raise DistokError(f"there is no report of methods in {self.beside}; give a folder of 'distok evaluate methods --out'")
+        if self.beside is not None and self.beside.resolve() == self.out.resolve():
+            raise DistokError(f"the report in {self.out} would be written over while its rows are taken; give another --out")
         if self.methods is not None:
             object.__setattr__(self, "methods", tuple(dict.fromkeys(self.methods)))
         if self.preset not in (None, *PRESETS):

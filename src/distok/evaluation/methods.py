@@ -72,11 +72,14 @@ def methods(
         figures["sets"] = {title: (fresh | taken.sets)[title] for title in match.titles if title in fresh | taken.sets}
         made.append(_set_table(figures["sets"]))
     wanted = dict.fromkeys(KINDS) if scorers is None else scorers
-    figures["scorers"] = {kind: _score(bench, items, kind, path, folder, device) for kind, path in wanted.items()}
-    for kind, found in figures["scorers"].items():
+    figures |= {"scorers": {}, "scored by": {}}
+    for kind, path in wanted.items():
+        found, by = _score(bench, items, kind, path, folder, device)
         if isinstance(found, dict):
-            both = found | taken.scorers.get(kind, {})
-            figures["scorers"][kind] = {title: both[title] for title in match.titles if title in both}
+            figures["scored by"][kind] = by
+            found |= taken.scorers.get(kind, {}) if taken.scored_by.get(kind) == by else {}
+            found = {title: found[title] for title in match.titles if title in found}
+        figures["scorers"][kind] = found
     if figures["scorers"]:
         made.append(_scorer_table(figures["scorers"]))
     made += absent_table(match.absent) + taken.table
@@ -136,11 +139,11 @@ def _cell(key: str, value: Interval | None) -> str:
 
 def _score(
     bench: Bench, items: Mapping[str, Sequence[Item]], kind: str, path: str | Path | None, folder: Path, device: str
-) -> dict[str, Interval] | str:
-    """Mean score of each method's first pictures by one scorer, or why there is none. Only one is in memory at a time."""
+) -> tuple[dict[str, Interval] | str, str]:
+    """Mean score of each method's first pictures by one scorer, or why there is none; and which. One is in memory at a time."""
     scorer = open_scorers({kind: path}, ScorerSettings(device=device))[kind]
     if isinstance(scorer, Missing):
-        return scorer.reason
+        return scorer.reason, ""
     kept = folder / "scores" / f"{kind}-{digest(scorer.hash, located({kind: path})[kind], str(SCORING_REVISION))}.json"
     found = {}
     for done, (title, each) in enumerate(items.items()):
@@ -148,8 +151,8 @@ def _score(
         try:
             found[title] = bootstrap(_scores(scorer, title, each, kept))
         except NotFiniteError as reason:
-            return str(reason)
-    return found
+            return str(reason), ""
+    return found, digest(scorer.hash, str(SCORING_REVISION))
 
 
 def _scores(scorer: Scorer, title: str, items: Sequence[Item], path: Path) -> list[float]:

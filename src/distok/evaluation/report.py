@@ -160,8 +160,7 @@ def grid(rows: "Mapping[str, Sequence[Image.Image | None] | Image.Image]", capti
     from PIL import Image, ImageDraw, ImageFont
 
     font, small = ImageFont.load_default(size=15), ImageFont.load_default(size=12)
-    lines = max(caption.count("\n") + 1 for caption in captions) if any(captions) else 0
-    width, top = _LABEL + len(captions) * (cell + _MARGIN), _MARGIN + 15 * lines
+    width, top = _frame(captions, cell)
     page = Image.new("RGB", (width, top + len(rows) * (cell + _MARGIN)), _PAPER)
     draw = ImageDraw.Draw(page)
     for column, caption in enumerate(captions):
@@ -180,16 +179,23 @@ def grid(rows: "Mapping[str, Sequence[Image.Image | None] | Image.Image]", capti
     return encode_png(page)
 
 
-def strips(path: Path, labels: Sequence[str], cell: int = CELL) -> "dict[str, Image.Image]":
-    """The rows of a page that :func:`grid` made for these labels; none where the file is gone or has another size."""
+def _frame(captions: Sequence[str], cell: int) -> tuple[int, int]:
+    """Width of a page, and where its first row begins."""
+    lines = max(caption.count("\n") + 1 for caption in captions) if any(captions) else 0
+    return _LABEL + len(captions) * (cell + _MARGIN), _MARGIN + 15 * lines
+
+
+def strips(path: Path, labels: Sequence[str], captions: Sequence[str], cell: int = CELL) -> "dict[str, Image.Image]":
+    """The rows of a page that :func:`grid` made for these labels and captions; none where the file is gone or of another size."""
     from PIL import Image
 
     try:
         page = Image.open(path).convert("RGB")
     except OSError:
         return {}
-    height = cell + _MARGIN
-    top = page.height - len(labels) * height
+    height, (width, top) = cell + _MARGIN, _frame(captions, cell)
+    if page.size != (width, top + len(labels) * height):
+        return {}
     return {
         label: page.crop((0, top + i * height, page.width, top + (i + 1) * height)) for i, label in enumerate(labels) if top >= 0
     }

@@ -193,6 +193,8 @@ def run(suite: str, job: Job, command: str = "") -> dict[str, tuple[Table, ...]]
 
 def _check_use(suite: str, wanted: Sequence[str], job: Job) -> None:
     """Refuse an option that would change nothing."""
+    if job.beside is not None and suite in GROUPS:
+        raise DistokError(f"--beside is for 'methods' alone; run that suite by its name, or leave it out for {suite!r}")
     taken = {option for name in wanted for option in TAKES.get(name, ())}
     for option in dict.fromkeys(option for options in TAKES.values() for option in options):
         if getattr(job, option) is not None and option not in taken:
