@@ -107,7 +107,8 @@ def play(
     settings["revisions"] = {name: each.picture_revision for name, each in asked.items()} | dict(taken.revisions)
     match.figures["settings"] = settings
     match.figures["absent"] = {each.title: each.reason for each in absent}
-    match.figures["beside"] = dict(taken.origins)
+    if taken.origins:
+        match.figures["beside"] = dict(taken.origins)
     return match
 
 
