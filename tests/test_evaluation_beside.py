@@ -230,6 +230,8 @@ def test_nothing_to_take_over_and_damaged_reports_are_said(setup, whole, changed
         DistokError, match="--beside is for 'methods' alone; run that suite by its name, or leave it out for 'pap"
     ):
         evaluation.run("paper", evaluation.Job(tmp_path, setup, beside=whole))
+    with pytest.raises(DistokError, match="'fidelity' has no use for --beside, which is for methods; leave it out"):
+        evaluation.run("fidelity", evaluation.Job(tmp_path, setup, beside=whole))
     with pytest.raises(
         DistokError, match=re.escape(f"there is no report of methods in {tmp_path}; give a folder of 'distok eval")
     ):

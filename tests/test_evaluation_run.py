@@ -100,7 +100,6 @@ def test_every_suite_runs_by_its_name(suite, world, bank, short, tmp_path):
         ("map", {"preset": "published"}, "'map' has no use for --preset, which is for fidelity, methods, cost, surprise, sens"),
         ("exploration", {"cases": 3}, "'exploration' has no use for --cases, which is for"),
         ("series", {"training_seeds": (1, 2)}, "'series' has no use for --training-seeds, which is for ablation; leave it out"),
-        ("fidelity", {"beside": "report"}, "'fidelity' has no use for --beside, which is for methods; leave it out"),
         ("cost", {"scorers": {}}, "'cost' has no use for --scorer, which is for methods; leave it out"),
         ("all", {"steps": 5}, "'all' has no use for --steps, which is for series, ablation; leave it out"),
     ],
