@@ -172,5 +172,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _interval(found: Mapping[str, float | None]) -> Interval:
     """An interval as a report has it: what is not finite is null there."""
-    without = {"mean": math.nan, "low": -math.inf, "high": math.inf}
-    return Interval(**{key: without[key] if found[key] is None else float(found[key]) for key in without})  # type: ignore[arg-type]
+
+    def read(key: str, missing: float) -> float:
+        value = found[key]
+        return missing if value is None else float(value)
+
+    return Interval(read("mean", math.nan), read("low", -math.inf), read("high", math.inf))
