@@ -153,14 +153,12 @@ class DiffusersBackend(Backend):
         how = replace(self.defaults, **{key: value for key, value in asked.items() if value is not None})
         self.check_size(how.size)
         if negative_prompt and not self.heeds_negative(how):
-            cause = (
-                f"the guidance scale is {how.guidance_scale:g}; give one above 1"
-                if how.guidance_scale <= 1
-                else "this one has none"
-            )
+            cause = "this checkpoint has its own distilled into it; give"
+            if how.guidance_scale <= 1:
+                cause = f"the guidance scale is {how.guidance_scale:g}; give one above 1, or"
             raise DistokError(
-                f'a negative prompt acts through guidance, and {cause}, or no negative prompt (--negative-prompt "" '
-                "in place of a recipe's own)"
+                f'a negative prompt acts through guidance, and {cause} no negative prompt (--negative-prompt "" in place of a '
+                "recipe's own)"
             )
         given = prompts if condition is None else next(iter(condition.values()))
         count = 0 if given is None else len(given)

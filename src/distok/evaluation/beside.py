@@ -81,9 +81,9 @@ def load(
         found = _taken(folder, stored, rows, [each.title for each in methods.values()])
         _check_rows(folder, found.records, found.origins, bench.rulers.who, cases)
         every = list(dict.fromkeys(row["method"] for row in rows))
+    except DistokError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, DistokError):
-            raise
         raise DistokError(
             f"{folder} holds no whole report of methods ({error!r}); give a folder that 'distok evaluate methods --out' wrote"
         ) from None

@@ -196,9 +196,7 @@ def strips(path: Path, labels: Sequence[str], captions: Sequence[str], cell: int
     height, (width, top) = cell + _MARGIN, _frame(captions, cell)
     if page.size != (width, top + len(labels) * height):
         return {}
-    return {
-        label: page.crop((0, top + i * height, page.width, top + (i + 1) * height)) for i, label in enumerate(labels) if top >= 0
-    }
+    return {label: page.crop((0, top + i * height, width, top + (i + 1) * height)) for i, label in enumerate(labels)}
 
 
 def chart(draw: Any, columns: int, title: str) -> bytes:
