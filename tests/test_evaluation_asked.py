@@ -25,7 +25,7 @@ GIVEN = {  # of a job that asks for all of it, and for 16 pictures a case, which
         "folder": OUT, "seeds": 16, "cases": 7, "preset": "published", "chosen": ("dominant",), "scorers": {"clipscore": None},
         "device": "cpu",
     },
-    "cost": {"chosen": ("dominant",), "preset": "published"},
+    "cost": {"chosen": ("dominant",), "preset": "published", "compared": 7},
     "exploration": {"count": 192},
     "surprise": {"folder": OUT, "count": 100, "preset": "published"},
     "sweep": {"seeds": 16},

@@ -15,6 +15,7 @@ from distok.evaluation import ablation as variants
 from distok.evaluation import job as jobs
 from distok.evaluation import speed, suites
 from distok.evaluation.contest import Contest
+from distok.evaluation.report import Result
 from distok.model import DisTok
 from distok.training import Bank, collect, mixture_tokens
 from distok.training.tasks import Allowed
@@ -127,6 +128,16 @@ def test_a_group_runs_its_suites_and_a_second_time_none(world, tmp_path, monkeyp
     assert list(first) == ["fidelity", "sweep"]
     monkeypatch.setattr(suites, "_RUN", dict.fromkeys(suites._RUN))
     assert evaluation.run("two", job) == first
+
+
+def test_the_cases_of_a_group_leave_the_pairs_that_are_timed_as_they_are(world, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setitem(suites.GROUPS, "two", ("cost", "fidelity"))
+    monkeypatch.setattr(suites, "_run", lambda name, bench, job, alone: asked.append((name, job.cases)) or Result(name, {}, ()))
+    job = evaluation.Job(tmp_path, world, seeds=1, cases=2, methods=("dominant",))
+    for suite in ("two", "cost"):
+        evaluation.run(suite, job)
+    assert asked == [("cost", None), ("fidelity", 2), ("cost", 2)]
 
 
 def test_a_group_names_what_cannot_be_measured_and_goes_on(world, tmp_path, monkeypatch):
@@ -325,8 +336,6 @@ def test_another_model_in_the_same_place_is_measured_again(world, tmp_path, monk
 def test_a_bank_that_is_not_there_is_said_before_anything_is_opened(tmp_path):
     with pytest.raises(DistokError, match=r"there is no bank of readings at .*gone; make one with 'distok train --collect N'"):
         evaluation.Job(tmp_path, bank=tmp_path / "gone")
-    with pytest.raises(DistokError, match="give --bank or --readings, not both"):
-        evaluation.Job(tmp_path, bank=tmp_path / "gone", readings=3)
     with pytest.raises(DistokError, match="there is no recipe 'theirs'; choose ours or published, or leave it out for both"):
         evaluation.Job(tmp_path, recipe="theirs")
     with pytest.raises(DistokError, match="an ablation cannot leave out 'mix'; choose read or reg, or neither for both"):

@@ -208,6 +208,18 @@ def test_without_a_bank_each_variant_reads_its_own_tokens(bench, labeler, tmp_pa
         run_ablation(bench.backend, None, NAMES, tmp_path, settings=settings)
 
 
+def test_beside_a_bank_each_model_reads_tokens_of_its_own(bench, labeler, bank, tmp_path, monkeypatch):
+    monkeypatch.setattr("distok.evaluation.ablation.VARIANTS", {"ours": VARIANTS["ours"]})
+    given = {"names": NAMES, "out": tmp_path, "seeds": (0, 1), "settings": run_settings(steps=6, delta=0.5), "bank": bank}
+    with pytest.raises(UnavailableError, match="read what they render, and there is no labeler; give one, or the bank alone"):
+        run_ablation(bench.backend, None, readings=2, **given)
+    models = run_ablation(bench.backend, labeler, readings=2, **given)
+    record = DisTok.load(models["ours"][0]).provenance
+    assert (record["bank"], record["labeler"]) == (bank.hash, labeler.hash)
+    told = ablation(bench, models, seeds=1, cases=2, samples=3).figures["settings"]["training"]
+    assert told == ["6 steps of 8 tasks, 2 readings of its own and readings of a bank"]
+
+
 def test_as_published_is_the_paper_s_recipe_but_for_the_budget_and_the_encoder():
     odd = {"tau": 0.5, "beta": 0.0, "ema_decay": 0.9, "epsilon_aesthetic": 0.3, "fusion_share": 0.2, "latent_dim": 9}
     ours, paper = (
@@ -242,6 +254,11 @@ def test_the_budget_of_an_ablation(bench, labeler, bank, tmp_path, monkeypatch):
     assert (many.foresight_blocks, many.estimate_count) == (gpu.foresight_blocks, 25)
     shared = ours(gpu, bank=bank)
     assert (shared.foresight_blocks, shared.estimate_count, shared.bank_count) == (cpu.foresight_blocks, 0, 1)
+    both = ours(gpu, bank=bank, readings=1500)
+    assert (both.bank_count, both.estimate_count, both.foresight_blocks) == (1, 3, cpu.foresight_blocks), "both are few"
+    seldom = ours(replace(gpu, steps=3 * len(bank)), bank=bank, readings=3)
+    assert (seldom.estimations, seldom.estimate_count, seldom.bank_count) == (3, 1, -(-len(bank) // 3)), "the bank in time, too"
+    assert ours(gpu, bank=bank, readings=READINGS).foresight_blocks == gpu.foresight_blocks, "together they are many"
     rare = ours(gpu, readings=100)
     assert (rare.estimate_every, rare.estimate_count, rare.estimations) == (60, 1, 100)
     banked = ours(replace(cpu, estimate_count=0, bank_count=9))

@@ -22,7 +22,9 @@ def evaluate(
     seeds: Annotated[
         int, typer.Option("--seeds", help="Pictures a case; some suites draw a multiple of it, or a part: docs/evaluation.md.")
     ] = 10,
-    cases: Annotated[int | None, typer.Option("--cases", help="So many of the cases; all by default, 20 of sensitivity.")] = None,
+    cases: Annotated[
+        int | None, typer.Option("--cases", help="So many cases; all by default, 20 of sensitivity, 5 of cost.")
+    ] = None,
     methods: Annotated[str | None, typer.Option("--methods", help="Baselines by commas; see 'distok baseline'.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="Of the baselines: published or menagerie.")] = None,
     scorer: Annotated[
@@ -39,9 +41,11 @@ def evaluate(
     labeler: options.Labeler = None,
     evaluator: Annotated[Path | None, typer.Option("--evaluator", help="The independent evaluator's file.")] = None,
     bank: Annotated[
-        Path | None, typer.Option("--bank", help="ablation: readings for all in place of their own, from 'distok train'.")
+        Path | None, typer.Option("--bank", help="ablation: readings that all models share, from 'distok train'.")
     ] = None,
-    readings: Annotated[int | None, typer.Option("--readings", help="ablation: how many each model takes of its own.")] = None,
+    readings: Annotated[
+        int | None, typer.Option("--readings", help="ablation: how many each model takes of its own; none with a bank.")
+    ] = None,
     recipe: Annotated[str | None, typer.Option("--recipe", help="ablation: ours or published; both by default.")] = None,
     without: Annotated[
         str | None,

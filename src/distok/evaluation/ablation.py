@@ -1,7 +1,7 @@
 """What losses are worth: our recipe and the published one, with and without what is read and L_reg, on several training seeds.
 
 As in the paper, every model renders and reads tokens of its own while it trains; with a bank all share its readings instead,
-which costs minutes and not hours, but teaches each what another model's tokens show.
+which costs minutes and not hours, but teaches each what another model's tokens show; some of its own may join those.
 
 Shapes: v variants, r training seeds, c cases.
 """
@@ -93,15 +93,15 @@ def run_ablation(
     """Train every variant on every seed under ``out``; resumes what is there.
 
     Args:
-        labeler: reads what the models render; not needed with a bank.
+        labeler: reads what the models render; not needed where they take a bank and no readings of their own.
         names: the known classes.
         settings: our recipe (the Menagerie's preset by default); its ``seed`` and what a variant changes are replaced. A variant
             that changes nothing of it is left out.
         steps: in place of the settings' own; L_fsg then begins in proportion.
-        bank: readings for all in place of each model's own; then nothing is rendered.
-        readings: of its own that each model takes in all, spread evenly and rounded up, in place of the settings' number, or of
-            :data:`READINGS` where that is more or a bank's. Where the settings say more than these and no more are taken,
-            foresight is that of the preset "menagerie".
+        bank: readings for all, spread evenly, in place of each model's own.
+        readings: of its own that each model takes in all, spread evenly and rounded up. None: the settings' number, at most
+            :data:`READINGS`; with a bank none, and nothing is rendered. Where the settings say more than :data:`READINGS` and no
+            more are taken, a bank's and a model's own together, foresight is that of the preset "menagerie".
         recipe: one of :data:`RECIPES`; both if None.
         without: what is left out, one of :data:`LOSSES`; one after the other if None.
 
@@ -109,12 +109,13 @@ def run_ablation(
         The ``distok.safetensors`` of each variant and training seed.
 
     Raises:
-        UnavailableError: neither a labeler nor a bank.
+        UnavailableError: the models are to read what they render, and there is no labeler.
     """
     from distok.training import train
 
-    if bank is None and labeler is None:
-        raise UnavailableError("the ablation's models read what they render, and there is no labeler; give one, or a bank")
+    if labeler is None and (bank is None or readings):
+        remedy = "a bank" if bank is None else "the bank alone"
+        raise UnavailableError(f"the ablation's models read what they render, and there is no labeler; give one, or {remedy}")
     base = _within(settings or default_settings(names), steps, bank, readings)
     of = {"ours": base, "published": published(base)}
     variants: dict[str, TrainSettings] = {}
@@ -140,13 +141,13 @@ def _within(base: "TrainSettings", steps: int | None, bank: "Bank | None", readi
     own, steps = base.estimate_count * base.estimations or READINGS, steps or base.steps
     base = replace(base, steps=steps, foresight_after=base.foresight_after * steps // base.steps)
     base = replace(base, render_threads=1)  # a number that every machine has
-    count = len(bank) if bank is not None else readings or min(own, READINGS)
-    if own > READINGS >= count:
+    shared = 0 if bank is None else len(bank)
+    count = readings or (0 if shared else min(own, READINGS))
+    if own > READINGS >= count + shared:
         base = replace(base, **{name: getattr(preset("menagerie"), name) for name in FORESIGHT})
-    if bank is not None:
-        return replace(base, bank_count=evenly(count, base), estimate_count=0)
-    base = replace(base, estimate_every=max(base.estimate_every, math.ceil(steps / count)))
-    return replace(base, bank_count=0, estimate_count=evenly(count, base))
+    if count:
+        base = replace(base, estimate_every=max(base.estimate_every, math.ceil(steps / count)))
+    return replace(base, bank_count=evenly(shared, base), estimate_count=evenly(count, base))
 
 
 def published(base: "TrainSettings") -> "TrainSettings":
@@ -249,9 +250,9 @@ def _budget(path: Path) -> str:
     record = DisTok.load(path).provenance
     settings = TrainSettings.from_json(record["settings"])
     own = settings.estimate_count * settings.estimations
-    return (
-        f"{settings.steps} steps of {settings.sub_steps} tasks, {f'{own} readings of its own' if own else 'readings of a bank'}"
-    )
+    kinds = [f"{own} readings of its own"] if own else []
+    kinds += ["readings of a bank"] if settings.bank_count else []
+    return f"{settings.steps} steps of {settings.sub_steps} tasks, {' and '.join(kinds)}"
 
 
 def _table(who: str, figures: Mapping[str, Any], budget: str) -> Table:

@@ -21,7 +21,9 @@ OPEN = "concept-lab"  # also looks for a new member of a kind, with adaptive neg
 
 
 def cost(bench: Bench, chosen: Sequence[str], preset: str = "menagerie", compared: int = COMPARED) -> Result:
-    """Time DisTok and ``chosen`` methods on ``compared`` held-out pairs, one picture each, nothing kept from earlier runs.
+    """Time DisTok and ``chosen`` methods on the first ``compared`` held-out pairs, or as many as there are, one picture each.
+
+    Nothing is kept from earlier runs.
 
     The methods take turns pair by pair, so that a machine that grows slower does so for all; a first round with one pair that
     is not counted loads kernels and trains what is trained once for all concepts. ConceptLab also looks for a new member of a

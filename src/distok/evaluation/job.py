@@ -79,11 +79,13 @@ class Job:
         out: its folder.
         setup: what is measured.
         seeds: pictures a case, 1 … 50.
-        cases: how many of the evaluation cases, spread evenly, at least 2; if None all, or the 20 of "sensitivity".
-        bank: for the ablation, readings for all its models; without it each renders and reads its own.
+        cases: how many of the evaluation cases, spread evenly, at least 2; if None all, or the 20 of "sensitivity". For the cost
+            how many pairs are timed, 5 if None.
+        bank: for the ablation, readings for all its models, in place of their own or, with ``readings``, beside those.
         recipe: for the ablation, "ours" or "published"; both if None.
         without: for the ablation, what is left out: "read", the losses that learn from what is read, or "reg"; each if None.
-        readings: for the ablation, how many each of its models takes of its own; the settings' number, at most 14 400, if None.
+        readings: for the ablation, how many each of its models takes of its own; if None the settings' number, at most 14 400,
+            or none with a bank.
         training_seeds: for the ablation, whole numbers, one training of each variant on each; 0 to 4 if None.
         steps: for the ablation and the series, training steps in place of their own.
         methods: of the baselines, by name; all where a suite compares all.
@@ -127,8 +129,6 @@ class Job:
             raise DistokError(f"an ablation cannot leave out {self.without!r}; choose {' or '.join(LOSSES)}, or neither for both")
         if self.training_seeds is not None:
             object.__setattr__(self, "training_seeds", _different(self.training_seeds))
-        if self.readings is not None and self.bank is not None:
-            raise DistokError("the models of an ablation read a bank or tokens of their own; give --bank or --readings, not both")
         if self.bank is not None and not self.bank.is_file():
             raise DistokError(
                 f"there is no bank of readings at {self.bank}; make one with 'distok train --collect N', or leave it out"

@@ -40,7 +40,7 @@ def _cost(bench: Bench, job: Job) -> Result:
     from distok.evaluation.cost import cost
     from distok.evaluation.methods import RIVALS
 
-    return cost(bench, job.methods or RIVALS, job.baselines)
+    return cost(bench, job.methods or RIVALS, job.baselines, **job.given(compared="cases"))
 
 
 def _exploration(bench: Bench, job: Job) -> Result:
@@ -132,7 +132,7 @@ SUITES = ("world", *_RUN)
 TAKES = {  # which of a job's options mean something to a suite; all else is for every one, or said in docs/evaluation.md
     "fidelity": ("cases", "methods", "preset"),
     "methods": ("cases", "methods", "preset", "scorers", "beside"),
-    "cost": ("methods", "preset"),
+    "cost": ("cases", "methods", "preset"),
     "surprise": ("preset",),
     "sensitivity": ("cases", "methods", "preset"),
     "refinement": ("cases", "methods", "preset"),
@@ -204,9 +204,11 @@ def _check_use(suite: str, wanted: Sequence[str], job: Job) -> None:
 
 
 def _share(name: str, job: Job) -> Job:
-    """What of a group's job is a suite's: the refinement takes the methods that refine."""
+    """What of a group's job is a suite's: the refinement takes the methods that refine, and few pairs are timed, always."""
     from distok.evaluation.refinement import LOOPS
 
+    if name == "cost":
+        return replace(job, cases=None)
     if name != "refinement" or job.methods is None:
         return job
     return replace(job, methods=tuple(each for each in job.methods if each in LOOPS) or None)
