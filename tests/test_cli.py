@@ -79,6 +79,7 @@ def test_the_installed_command_creates_pictures(parts, tmp_path):
     folder = tmp_path / Path(record["concept"]).parent
     assert {path.name for path in folder.iterdir()} == {
         "pig55-sheep25-snake20-0.png", "pig55-sheep25-snake20-1.png", "concept.safetensors", "sheet.png", "made.json",
+        "creation.json",
     }  # fmt: skip
 
 

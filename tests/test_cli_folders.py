@@ -19,7 +19,7 @@ def test_making_the_same_again_changes_no_byte(distok_command, parts, tmp_path):
     distok_command("create", MIX, "-n", 2, *parts)
     first = contents()
     distok_command("create", MIX, "-n", 2, *parts)
-    assert len(first) == 5
+    assert len(first) == 6
     assert contents() == first
 
 
@@ -165,7 +165,7 @@ def test_no_picture_is_lost_when_it_cannot_be_read(distok_command, parts, unread
     assert (status, out) == (2, "")
     assert err == "distok: the answer is no list; the pictures are in x, not measured\n"
     assert {path.name for path in Path("x").iterdir()} == {
-        "made.json", "cat100-0.png", "cat100-1.png", "concept.safetensors", "sheet.png",
+        "made.json", "cat100-0.png", "cat100-1.png", "concept.safetensors", "sheet.png", "creation.json",
     }  # fmt: skip
     assert distok.read_recipe("x/cat100-1.png").seed == 1
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 RECORD = "made.json"
 SHEET = "sheet.png"
 CONCEPT = "concept.safetensors"
-OURS = (SHEET, CONCEPT, "concepts.jsonl", "baseline.json")
+CREATION = "creation.json"
+OURS = (SHEET, CONCEPT, CREATION, "concepts.jsonl", "baseline.json")
 
 
 def suffix(made: Mapping[str, Any]) -> str:
@@ -49,7 +50,7 @@ def claimed(folder: str | Path, made: Mapping[str, Any], names: Sequence[str] = 
             it, or cannot be written.
     """
     folder = Path(folder)
-    text = json.dumps(made, indent=2, sort_keys=True) + "\n"
+    text = _account(made)
     record, new = folder / RECORD, [each for each in (folder, *folder.parents) if not each.exists()]
     found, before = _content(record), _beside(record)
     if not force:
@@ -67,6 +68,10 @@ def claimed(folder: str | Path, made: Mapping[str, Any], names: Sequence[str] = 
                 for each in new:  # the innermost first
                     each.rmdir()
         raise
+
+
+def _account(made: Mapping[str, Any]) -> str:
+    return json.dumps(made, indent=2, sort_keys=True) + "\n"
 
 
 def _content(record: Path) -> bytes | None:
@@ -104,7 +109,7 @@ def picture_name(concept: "Concept", seed: int) -> str:
 
 
 def save_creation(creation: "Creation", folder: str | Path) -> dict[str, Any]:
-    """Write pictures, concept and contact sheet; return the record that ``distok create --json`` prints."""
+    """Write pictures, concept, contact sheet and, last, the record that ``distok create --json`` prints; return that."""
     from distok.concept import contact_sheet, write_picture
 
     folder = Path(folder)
@@ -115,7 +120,7 @@ def save_creation(creation: "Creation", folder: str | Path) -> dict[str, Any]:
     captions = [_caption(reading) for reading in creation.readings] or None
     sheet = save_sheet(folder / SHEET, contact_sheet(creation.pictures, captions))
     first = creation.recipes[0]
-    return {
+    record = {
         "asked": creation.asked and creation.asked.as_dict(),
         "measured": creation.measured and creation.measured.as_dict(),
         "kl": creation.kl,
@@ -135,6 +140,21 @@ def save_creation(creation: "Creation", folder: str | Path) -> dict[str, Any]:
         "model_hash": first.model_hash,
         "version": first.version,
     }
+    write_text(folder / CREATION, json.dumps(record) + "\n")
+    return record
+
+
+def finished(folder: Path, made: Mapping[str, Any], n: int, measured: bool) -> dict[str, Any] | None:
+    """The record of a creation of ``n`` pictures that is there, whole and, if asked, measured; None where it is to be made."""
+    if _content(folder / RECORD) != _account(made).encode():
+        return None
+    try:
+        record = dict(json.loads((folder / CREATION).read_text(encoding="utf-8")))
+        paths = [folder / Path(each).name for each in (*record["pictures"], record["concept"], record["sheet"])]
+        whole = len(record["pictures"]) == n and all(path.is_file() for path in paths)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return record if whole and (record.get("measured") or not measured) else None
 
 
 def exploration_names(concept: "Concept") -> tuple[str, str]:

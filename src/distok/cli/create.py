@@ -1,6 +1,5 @@
 """``distok create``: a mix becomes pictures, a reusable concept, and a measurement."""
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,6 +55,7 @@ def create(
     from distok import api
     from distok.asking import PROMPT
     from distok.cli import output
+    from distok.gallery import claimed, picture_name
 
     _check_source(mix, concept, from_picture)
     _check_for_a_mix(mix, refine, any_words)
@@ -64,22 +64,24 @@ def create(
     settings = {key: getattr(recipe, key, None) if value is None else value for key, value in asked.items()}
     prompt = getattr(recipe, "prompt", PROMPT) if prompt is None else prompt
     seed = getattr(recipe, "seed", 0) if seed is None else seed
-    seeds = _check_drawing(prompt, settings, n, seed, best_of)
+    seeds = check_drawn(prompt, settings, n, seed, best_of)
     _check_mix(mix, model, backend, labeler, any_words)
     saved = _load(concept)
 
     with output.waiting("opening the models"):
         creator = api.open(backend, model, labeler, device, dtype=dtype, offload=offload)
-        _check_reader(refine, creator)
+        check_reader(refine, creator)
         _compare(saved, creator)
         token = saved or (creator.concept_of(recipe) if recipe else creator.concept(mix or "", any_words))
-    with _claimed(creator, token, prompt, seeds, settings, {"best_of": best_of, "refine": refine}, out, force) as folder:
+    made = account(creator, token, prompt, seed, settings, best_of, refine)
+    names = [picture_name(token, each) for each in seeds]
+    with claimed(out or place(Path("creations"), token, made), made, names, force) as folder:
         if refine:
-            token = _refined(creator, mix or "", refine, {"prompt": prompt, "seed": seed, "any_words": any_words, **settings})
+            token = refined(creator, mix or "", refine, {"prompt": prompt, "seed": seed, "any_words": any_words, **settings})
         with output.progress("drawing") as callback:
             told = {"callback": callback, "best_of": best_of, "read_back": False}
             creation = creator.create(token, prompt, n, seed, **told, **settings)
-        creation, record = _kept(creator, creation, folder)
+        creation, record = kept(creator, creation, folder)
     if as_json:
         output.print_json(record)
     else:
@@ -101,11 +103,18 @@ def _check_for_a_mix(mix: str | None, rounds: int, any_words: bool) -> None:
         raise DistokError("--refine corrects the weights of a mix; give a mix, or leave it out")
     if any_words and mix is None:
         raise DistokError("--any-words lets a mix name other classes; give a mix, or leave it out")
+    check_rounds(rounds)
+
+
+def check_rounds(rounds: int) -> None:
+    """Refuse a refinement that corrects nothing."""
+    from distok.errors import DistokError
+
     if rounds == 1:
         raise DistokError("--refine 1 corrects nothing: its one round gives the weights that were asked; give 2 or more")
 
 
-def _check_drawing(prompt: str, settings: dict[str, Any], n: int, seed: int, best_of: int) -> list[int]:
+def check_drawn(prompt: str, settings: dict[str, Any], n: int, seed: int, best_of: int) -> list[int]:
     """The seeds that may be drawn, once all that is asked of the pictures is found right."""
     from distok.asking import check_count, check_drawing, seeds_from
     from distok.selection import candidates
@@ -116,7 +125,7 @@ def _check_drawing(prompt: str, settings: dict[str, Any], n: int, seed: int, bes
     return seeds
 
 
-def _check_reader(rounds: int, creator: "Creator") -> None:
+def check_reader(rounds: int, creator: "Creator") -> None:
     """Find out before anything is claimed or drawn."""
     from distok.errors import DistokError
 
@@ -136,14 +145,14 @@ def _compare(concept: "Concept | None", creator: "Creator") -> None:
         )
 
 
-def _refined(creator: "Creator", mix: str, rounds: int, how: dict[str, Any]) -> "Concept":
+def refined(creator: "Creator", mix: str, rounds: int, how: dict[str, Any]) -> "Concept":
     from distok.cli import output
 
     with output.progress("refining") as callback:
         return creator.refine(mix, rounds, callback=callback, **how)
 
 
-def _kept(creator: "Creator", creation: "Creation", folder: Path) -> "tuple[Creation, dict[str, Any]]":
+def kept(creator: "Creator", creation: "Creation", folder: Path) -> "tuple[Creation, dict[str, Any]]":
     """Save a creation before it is read, so that no picture is lost to that, and once more with what was read."""
     from distok.errors import DistokError
     from distok.gallery import save_creation
@@ -185,29 +194,28 @@ def _check_mix(mix: str | None, model: str | None, backend: str | None, labeler:
     as_distribution(mix, known_names(locate(backend, model, labeler)[1]), strangers=any_words)
 
 
-def _claimed(
-    creator: "Creator",
-    concept: "Concept",
-    prompt: str,
-    seeds: list[int],
-    settings: dict[str, Any],
-    search: dict[str, int],
-    out: Path | None,
-    force: bool,
-) -> AbstractContextManager[Path]:
-    from distok.gallery import claimed, picture_name, suffix
-
-    made = {
+def account(
+    creator: "Creator", concept: "Concept", prompt: str, seed: int, settings: dict[str, Any], best_of: int, refine: int
+) -> dict[str, Any]:
+    """What is made, for :func:`distok.gallery.claimed`: the same account, the same pictures."""
+    search = {"best_of": best_of if best_of > 1 else 0, "refine": refine}
+    return {
         "concept": concept.hash,
         "mix": concept.distribution and str(concept.distribution),
         "prompt": prompt,
         "backend": creator.backend.fingerprint,
         "labeler": creator.labeler and creator.labeler.hash,
         **{key: value for key, value in settings.items() if value is not None},
-        **{key: value for key, value in search.items() if value > 1 or (key == "refine" and value)},
+        **{key: value for key, value in search.items() if value},
+        "seed": seed,
     }
-    folder = out or Path("creations") / f"{concept.name}-{seeds[0]}-{suffix(made)}"
-    return claimed(folder, made | {"seed": seeds[0]}, [picture_name(concept, seed) for seed in seeds], force)
+
+
+def place(root: Path, concept: "Concept", made: dict[str, Any]) -> Path:
+    """The folder of a creation whose folder nobody names."""
+    from distok.gallery import suffix
+
+    return root / f"{concept.name}-{made['seed']}-{suffix({key: value for key, value in made.items() if key != 'seed'})}"
 
 
 def _show(creation: "Creation", record: dict[str, Any], folder: Path, opened: list[str]) -> None:

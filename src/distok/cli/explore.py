@@ -80,7 +80,7 @@ def _show(record: dict[str, Any], folder: Path, opened: list[str]) -> None:
         for head in ("concept", *columns):
             table.add_column(head)
         for path, *mixes in list(zip(record["concepts"], *columns.values(), strict=True))[:12]:
-            table.add_row(Path(path).stem, *(Text(_heaviest(mix)) for mix in mixes))
+            table.add_row(Path(path).stem, *(Text(heaviest(mix)) for mix in mixes))
         output.show("", table, *(["…"] if record["n"] > 12 else []), "")
     keep = output.command("create", "--concept", record["concepts"][0], "--prompt", "a watercolor of a {}", *opened)
     output.show(
@@ -89,7 +89,10 @@ def _show(record: dict[str, Any], folder: Path, opened: list[str]) -> None:
     )
 
 
-def _heaviest(mix: dict[str, float]) -> str:
+def heaviest(mix: dict[str, float]) -> str:
+    """The heaviest classes of a mix, on one line; nothing of none."""
     from distok.distribution import Distribution
 
+    if not mix:
+        return ""
     return ", ".join(f"{name} {weight:.0%}" for name, weight in Distribution.from_mapping(mix).top(4) if weight >= 0.05)

@@ -16,6 +16,7 @@ import typer
 from distok.cli import (
     backends,
     baseline,
+    batch,
     create,
     demo,
     doctor,
@@ -33,10 +34,11 @@ from distok.cli import (
 from distok.errors import DistokError
 
 AGAIN = 5.0  # seconds
-RESUMED = ("train", "evaluate", "judge", "world train")  # these go on where they were stopped
+RESUMED = ("batch", "train", "evaluate", "judge", "world train")  # these go on where they were stopped
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 app.command("create")(create.create)
+app.command("batch")(batch.batch)
 app.command("explore")(explore.explore)
 app.command("read")(read.read)
 app.command("score")(score.score)
