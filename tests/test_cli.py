@@ -369,6 +369,17 @@ def test_demo_lays_everything_on_one_page(distok_command, world, tmp_path):
     assert distok_command("demo", "--out", "out/demo", "--seed", 1)[0] == 0, "its own folder"
 
 
+def test_a_demo_keeps_what_it_has_drawn_where_it_cannot_be_read(distok_command, world, monkeypatch):
+    def fails(*_):
+        raise distok.DistokError("the answer is no list")
+
+    monkeypatch.setattr("distok.api.Creator.measure", fails)
+    status, _, err = distok_command("demo")
+    folder = Path("out/demo/pig55-sheep25-snake20")
+    assert (status, err) == (2, f"distok: the answer is no list; the pictures are in {folder}, not measured\n")
+    assert len(list(folder.glob("*.png"))) == 3 + 1
+
+
 def test_doctor_finds_all_well(distok_command, world):
     status, out, _ = distok_command("doctor")
     assert (status, "all is well" in out) == (0, True)

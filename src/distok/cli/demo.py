@@ -26,8 +26,9 @@ def demo(
     from distok import api
     from distok.asking import PROMPT, as_distribution, slug
     from distok.cli import output
+    from distok.cli.create import kept
     from distok.concept import contact_sheet, load_picture
-    from distok.gallery import SHEET, claimed, save_creation, save_exploration, save_sheet
+    from distok.gallery import SHEET, claimed, save_exploration, save_sheet
 
     parts: dict[str, dict[str, Any]] = {
         slug(as_distribution(mix)): {"mix": mix, "prompt": prompt, "seed": seed, "best_of": BEST_OF} for mix, prompt in CREATIONS
@@ -41,8 +42,9 @@ def demo(
         mix, prompt = asked["mix"], asked["prompt"]
         with claimed(out / name, asked, force=True) as folder:
             with output.progress(mix) as callback:
-                creation = creator.create(mix, prompt, n=3, seed=seed, callback=callback, best_of=BEST_OF)
-            save_creation(creation, folder)
+                drawn = {"callback": callback, "best_of": BEST_OF, "read_back": False}
+                creation = creator.create(mix, prompt, n=3, seed=seed, **drawn)
+            creation, _ = kept(creator, creation, folder)
         output.show("", f"{output.bold(mix)} · {prompt}", output.mix_table(creation.asked, creation.measured))
         output.show("" if creation.kl is None else f"KL(asked ‖ measured) {creation.kl:.3f} nats")
         pictures += creation.pictures
