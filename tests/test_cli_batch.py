@@ -65,8 +65,19 @@ def test_run_again_it_makes_what_is_missing(distok_command, parts, listed, monke
     assert [each["kept"] for each in told["creations"]] == [True, False]
     more = json.loads(distok_command("batch", listed, "-n", 3, "--json", *parts)[1])
     assert (more["kept"], [len(each["pictures"]) for each in more["creations"]]) == (1, [2, 3]), "more pictures are asked for"
-    (first / "creation.json").write_text("{")
-    assert json.loads(distok_command("batch", listed, "-n", 3, "--json", *parts)[1])["kept"] == 1, "a damaged record"
+    record = json.loads((first / "creation.json").read_text())
+    picture = first / Path(record["pictures"][0]).name
+    for damaged, content in (
+        (first / "creation.json", b"{"),
+        (first / "creation.json", json.dumps({key: record[key] for key in record if key != "kl"}).encode()),
+        (first / "creation.json", json.dumps(record | {"measured": ["cat"]}).encode()),
+        (picture, picture.read_bytes()[:200]),
+        (first / "concept.safetensors", b""),
+    ):
+        damaged.write_bytes(content)
+        again = json.loads(distok_command("batch", listed, "-n", 3, "--json", *parts)[1])
+        assert (again["kept"], again["failed"]) == (1, 0), f"{damaged.name} is damaged, and made again"
+    assert json.loads((first / "creation.json").read_text()) == record
     unread = json.loads(distok_command("batch", listed, "-n", 3, "--json", *parts[:4])[1])
     assert (unread["kept"], [each["kl"] for each in unread["creations"]]) == (0, [None, None]), "without a reader, others"
     assert json.loads(distok_command("batch", listed, "-n", 3, "--json", *parts[:4])[1])["kept"] == 2
@@ -118,6 +129,7 @@ def test_options_reach_the_drawing(distok_command, parts):
     recipe = distok.read_recipe(made["pictures"][0])
     assert (recipe.guidance_scale, recipe.negative_prompt, recipe.size) == (2.5, "red", 16)
     assert recipe.seed in (3, 1003), "the better of two"
+    assert (made["seed"], read("x/batch-one")[0][0]["seed"]) == (3, "3"), "what was asked for"
     account = json.loads(Path(made["folder"], "made.json").read_text())
     assert (account["best_of"], account["refine"], account["seed"]) == (2, 2, 3)
     assert told["table"] == "x/batch-one.csv"
@@ -126,10 +138,11 @@ def test_options_reach_the_drawing(distok_command, parts):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--refine", 1), "--refine 1 corrects nothing"),
-        (("--steps", 0), "steps is 0"),
-        (("--best-of", 0), "0"),
-        (("--prompt", "a cat"), "has no {}; write {} where the concept goes"),
+        (("--refine", 1), "distok: --refine 1 corrects nothing"),
+        (("--steps", 0), "distok: steps is 0"),
+        (("--best-of", 0), "distok: cannot choose the best of 0 pictures"),
+        (("-n", 0), "distok: cannot make 0 pictures in one go"),
+        (("--prompt", "a cat"), "distok: the prompt 'a cat' has no {}; write {} where the concept goes"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_made(distok_command, parts, words, told):
@@ -137,6 +150,52 @@ def test_a_mistake_is_found_before_anything_is_made(distok_command, parts, words
     status, _, err = distok_command("batch", "one.txt", *words, *parts)
     assert (status, told in err, Path("creations").exists()) == (2, True, False), err
     assert len(err.splitlines()) == 1
+
+
+def test_prompts_of_one_mix_have_folders_of_their_own(distok_command, parts, monkeypatch):
+    """Also where the first digits of two of them are the same, by which folders are told apart elsewhere."""
+    from distok import concept
+
+    digest = concept.digest
+    monkeypatch.setattr(concept, "digest", lambda *parts: "0000" + digest(*parts)[4:])
+    Path("two.csv").write_text("mix,prompt\ncat,a red {}\ncat,a {}\n")
+    told = json.loads(distok_command("batch", "two.csv", "-n", 1, "--json", *parts)[1])
+    assert (told["failed"], len({made["folder"] for made in told["creations"]})) == (0, 2)
+
+
+def test_what_is_there_is_found_from_elsewhere(distok_command, parts, monkeypatch):
+    Path("a").mkdir()
+    Path("a/one.txt").write_text("cat\n")
+    monkeypatch.chdir("a")
+    assert distok_command("batch", "one.txt", "-n", 1, "-o", "x", *parts)[0] == 0
+    monkeypatch.chdir("..")
+    told = json.loads(distok_command("batch", "a/one.txt", "-n", 1, "-o", "a/x", "--json", *parts)[1])
+    (made,) = told["creations"]
+    assert told["kept"] == 1
+    assert all(
+        Path(path).is_file() for path in (*made["pictures"], made["concept"], made["sheet"], *map(told.get, ("table", "lines")))
+    )
+
+
+def test_another_account_is_not_finished(distok_command, parts, listed):
+    from distok.gallery import finished
+
+    assert distok_command("batch", listed, "-n", 1, *parts)[0] == 0
+    folder = Path(read()[1][1]["folder"])
+    made = json.loads((folder / "made.json").read_text())
+    assert finished(folder, made, 1, measured=True)["pictures"] == [str(folder / "cat100-7.png")]
+    assert finished(folder, made | {"prompt": "a {}"}, 1, measured=True) is None
+    assert finished(folder, made, 2, measured=True) is None
+
+
+@pytest.mark.parametrize("name", ["batch-one.csv", "batch-one.jsonl", "batch-one.png"])
+def test_a_file_of_another_hand_stays(distok_command, parts, name):
+    Path("creations").mkdir()
+    Path("creations", name).write_text("mine")
+    Path("one.txt").write_text("cat\n")
+    status, _, err = distok_command("batch", "one.txt", "-n", 1, *parts)
+    told = f"distok: creations/{name} is there already, and not of a batch; choose another --out, or another name for the list\n"
+    assert (status, err, Path("creations", name).read_text()) == (2, told, "mine")
 
 
 def test_a_list_in_the_folder_it_writes_into_stays(distok_command, parts):

@@ -29,6 +29,13 @@ def test_a_table_says_prompt_number_and_seed_where_it_wants(tmp_path):
     assert found == [Order(PIG, 'a {}, "big"', 2, 3), Order(CAT, "a photo of a {}", 7, 5)]
 
 
+def test_only_the_end_of_a_line_ends_it(tmp_path):
+    (order,) = orders(tmp_path, "mix,prompt\ncat,a\u2028red {}\n", "m.csv")
+    assert order.prompt == "a\u2028red {}"
+    assert len(orders(tmp_path, "cat\n\x0c75% pig,\x0c25% sheep\n")) == 2
+    assert len(orders(tmp_path, "cat\ncat\n")) == 2, "the same twice is made once"
+
+
 def test_any_words_where_they_are_asked_for(tmp_path):
     with pytest.raises(DistokError, match="unknown class 'dragon'"):
         orders(tmp_path, "dragon, cat")
@@ -54,7 +61,8 @@ def test_any_words_where_they_are_asked_for(tmp_path):
             'm.csv, line 2: 3 cells for 2 columns; write a mix with commas in quotes, as in "pig',
         ),
         ("m.csv", 'mix,n\n"cat,2\n', "m.csv, line 2: unexpected end of data; correct the table"),
-        ("m.csv", "mix,n\n,2\n", "m.csv, line 2: "),
+        ("m.csv", "mix,n\n,2\n", "m.csv, line 2: the mix is empty; name at least one class"),
+        ("m.csv", "mix,n\ncat,2\n\ncat,3\n", "m.csv, line 4: 3 pictures of what line 2 asks 2 of; leave one of the two out"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(tmp_path, name, text, told):

@@ -4,6 +4,7 @@ Files have the same names and, on the same machine, the same content whenever th
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,11 +30,11 @@ CREATION = "creation.json"
 OURS = (SHEET, CONCEPT, CREATION, "concepts.jsonl", "baseline.json")
 
 
-def suffix(made: Mapping[str, Any]) -> str:
-    """Four digits that tell a folder or picture named by default from others; of a folder, of what :func:`claimed` takes."""
+def suffix(made: Mapping[str, Any], digits: int = 4) -> str:
+    """Up to ten digits that tell a folder or picture named by default from others; of a folder, of what :func:`claimed` takes."""
     from distok.concept import digest
 
-    return digest(json.dumps(made, sort_keys=True))[:4]
+    return digest(json.dumps(made, sort_keys=True))[:digits]
 
 
 @contextmanager
@@ -145,16 +146,26 @@ def save_creation(creation: "Creation", folder: str | Path) -> dict[str, Any]:
 
 
 def finished(folder: Path, made: Mapping[str, Any], n: int, measured: bool) -> dict[str, Any] | None:
-    """The record of a creation of ``n`` pictures that is there, whole and, if asked, measured; None where it is to be made."""
+    """The record of a creation of ``n`` pictures that is there, whole and, if asked, measured; None where it is to be made.
+
+    Its paths are those of where the folder is now.
+    """
+    from distok.concept import Concept, load_picture
+
     if _content(folder / RECORD) != _account(made).encode():
         return None
     try:
         record = dict(json.loads((folder / CREATION).read_text(encoding="utf-8")))
-        paths = [folder / Path(each).name for each in (*record["pictures"], record["concept"], record["sheet"])]
-        whole = len(record["pictures"]) == n and all(path.is_file() for path in paths)
-    except (OSError, ValueError, TypeError, KeyError):
+        record["pictures"] = [str(folder / Path(path).name) for path in record["pictures"]]
+        record |= {key: str(folder / Path(record[key]).name) for key in ("concept", "sheet")}
+        reading = record["measured"] and Distribution.from_mapping(record["measured"])
+        whole = all(number is None or math.isfinite(number) for number in (record["kl"], record["js"]))
+        for path in (*record["pictures"], record["sheet"]):
+            load_picture(path)
+        Concept.load(record["concept"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, DistokError):
         return None
-    return record if whole and (record.get("measured") or not measured) else None
+    return record if whole and len(record["pictures"]) == n and (reading or not measured) else None
 
 
 def exploration_names(concept: "Concept") -> tuple[str, str]:

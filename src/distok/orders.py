@@ -1,6 +1,7 @@
 """A list of mixes, read from a file before anything is made of it."""
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,8 @@ def read_orders(
         prompt, n, seed: of lines that do not say.
 
     Raises:
-        DistokError: the file cannot be read, asks for nothing, or has a line that is no order; the message names the line.
+        DistokError: the file cannot be read, asks for nothing, has a line that is no order, or two that ask for different
+            numbers of the same pictures; the message names the line.
     """
     path = Path(path)
     try:
@@ -53,12 +55,17 @@ def read_orders(
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise DistokError(f"{path} cannot be read ({reason}); give a text file with one mix a line, or a CSV file") from None
-    orders = []
+    orders: list[Order] = []
+    lines: dict[tuple[str, str, int], tuple[int, int]] = {}  # of what one folder holds, and how many pictures
     for number, cells in _table(path, text) if path.suffix.lower() == ".csv" else _lines(text):
         try:
             mix = as_distribution(cells["mix"], known, strangers=any_words)
             told = {name: _whole(name, cells[name]) for name in ("n", "seed") if cells.get(name)}
-            orders.append(Order(mix, cells.get("prompt") or prompt, **{"n": n, "seed": seed, **told}))
+            order = Order(mix, cells.get("prompt") or prompt, **{"n": n, "seed": seed, **told})
+            first, count = lines.setdefault((str(mix), order.prompt, order.seed), (number, order.n))
+            if count != order.n:
+                raise DistokError(f"{order.n} pictures of what line {first} asks {count} of; leave one of the two out")
+            orders.append(order)
         except DistokError as error:
             raise DistokError(f"{path}, line {number}: {error}") from None
     if not orders:
@@ -67,13 +74,13 @@ def read_orders(
 
 
 def _lines(text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.strip().startswith("#"):
             yield number, {"mix": line.strip()}
 
 
 def _table(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    rows = csv.reader(text.splitlines(keepends=True), strict=True)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         heads = [head.strip().lower() for head in next(rows, [])]
         strangers = [head for head in heads if head not in COLUMNS]

@@ -58,12 +58,15 @@ def batch(
     from distok.errors import DistokError
     from distok.orders import read_orders
 
+    prompt = PROMPT if prompt is None else prompt
     settings = {"steps": steps, "guidance_scale": guidance_scale, "size": size, "negative_prompt": negative_prompt}
-    names = known_names(locate(backend, model, labeler)[1])
-    orders = read_orders(listed, names, any_words, PROMPT if prompt is None else prompt, n, seed)
     create.check_rounds(refine)
+    create.check_drawn(prompt, settings, n, seed, best_of)  # what no line says
+    orders = read_orders(listed, known_names(locate(backend, model, labeler)[1]), any_words, prompt, n, seed)
     for order in orders:
         create.check_drawn(order.prompt, settings, order.n, order.seed, best_of)
+    name = f"batch-{listed.stem}"  # never one that the list itself may have in that folder
+    _check_place(out, name)
     with output.waiting("opening the models"):
         creator = api.open(backend, model, labeler, device, dtype=dtype, offload=offload)
         create.check_reader(refine, creator)
@@ -74,7 +77,7 @@ def batch(
                 rows.append(row)
                 callback(len(rows), len(orders))
     finally:
-        files = _write(rows, out, f"batch-{listed.stem}") if rows else {}  # never a name that the list itself may have there
+        files = _write(rows, out, name) if rows else {}
     failed = [row for row in rows if row["error"]]
     told = {"mixes": len(rows), "kept": sum(row["kept"] for row in rows), "failed": len(failed), **files}
     if as_json:
@@ -83,6 +86,19 @@ def batch(
         _show(rows, told)
     if failed:
         raise DistokError(f"{len(failed)} of {len(rows)} mixes could not be made, the first because: {failed[0]['error']}")
+
+
+def _check_place(out: Path, name: str) -> None:
+    """Refuse to write over what no earlier batch has written."""
+    from distok.errors import DistokError
+
+    there = [path for kind in ("csv", "jsonl", "png") if (path := out / f"{name}.{kind}").exists()]
+    try:
+        ours = not there or (out / f"{name}.csv").read_text(encoding="utf-8").startswith(",".join(HEADS) + "\n")
+    except (OSError, ValueError):
+        ours = False
+    if not ours:
+        raise DistokError(f"{there[0]} is there already, and not of a batch; choose another --out, or another name for the list")
 
 
 def _made(
@@ -94,7 +110,8 @@ def _made(
     for order in orders:
         row: Row = {"mix": str(order.mix), "prompt": order.prompt, "seed": order.seed, "n": order.n, "kept": False, "error": ""}
         try:
-            yield row | _one(creator, order, out, settings, search, any_words)
+            # The record's own seed is that of its first picture, with --best-of another one than was asked for.
+            yield row | _one(creator, order, out, settings, search, any_words) | {"seed": order.seed}
         except DistokError as error:
             yield row | {"error": str(error)}
 
@@ -135,8 +152,8 @@ def _write(rows: Sequence[Row], out: Path, name: str) -> dict[str, str]:
     }
     drawn = [row for row in rows if row.get("pictures")][:PICTURED]
     if drawn:
-        pictures = [load_picture(Path(row["folder"], Path(row["pictures"][0]).name)) for row in drawn]
-        captions = [row["mix"] if row["kl"] is None else f"{row['mix']}  KL {row['kl']:.2f}" for row in drawn]
+        pictures = [load_picture(Path(row["pictures"][0])) for row in drawn]
+        captions = [row["mix"] if row["kl"] is None else f"KL {row['kl']:.2f}  {row['mix']}" for row in drawn]
         files["sheet"] = save_sheet(out / f"{name}.png", contact_sheet(pictures, captions))
     return {key: str(path) for key, path in files.items()}
 

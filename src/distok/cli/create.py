@@ -215,7 +215,7 @@ def place(root: Path, concept: "Concept", made: dict[str, Any]) -> Path:
     """The folder of a creation whose folder nobody names."""
     from distok.gallery import suffix
 
-    return root / f"{concept.name}-{made['seed']}-{suffix({key: value for key, value in made.items() if key != 'seed'})}"
+    return root / f"{concept.name}-{made['seed']}-{suffix({key: value for key, value in made.items() if key != 'seed'}, 10)}"
 
 
 def _show(creation: "Creation", record: dict[str, Any], folder: Path, opened: list[str]) -> None:

@@ -145,7 +145,7 @@ def _within(base: "TrainSettings", steps: int | None, bank: "Bank | None", readi
     count = readings or (0 if shared else min(own, READINGS))
     if own > READINGS >= count + shared:
         base = replace(base, **{name: getattr(preset("menagerie"), name) for name in FORESIGHT})
-    if count:
+    if count and not shared:  # beside a bank, which is to come as it would alone, at least one each time
         base = replace(base, estimate_every=max(base.estimate_every, math.ceil(steps / count)))
     return replace(base, bank_count=evenly(shared, base), estimate_count=evenly(count, base))
 
