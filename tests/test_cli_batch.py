@@ -94,7 +94,7 @@ def test_what_cannot_be_made_says_why_and_the_others_go_on(distok_command, parts
     monkeypatch.setattr("distok.api.Creator.measure", fails)
     status, out, err = distok_command("batch", listed, "-n", 1, *parts)
     assert status == 2
-    assert "1 mixes;" in out
+    assert "1 mix; KL(asked" in out
     folder = next(path for path in Path("creations").iterdir() if path.name.startswith("pig"))
     why = f"the answer is no list; the pictures are in {folder}, not measured"
     assert err.splitlines()[-1] == f"distok: 1 of 2 mixes could not be made, the first because: {why}"

@@ -174,6 +174,6 @@ def _show(rows: Sequence[Row], told: Row) -> None:
     found = [row["kl"] for row in rows if row.get("kl") is not None]
     mean = f"; KL(asked ‖ measured) {sum(found) / len(found):.3f} nats on average" if found else ""
     there = f", {told['kept']} of them there already" if told["kept"] else ""
-    output.show(
-        f"{told['mixes'] - told['failed']} mixes{there}{mean}", f"table, lines and first pictures: {output.bold(told['table'])}"
-    )
+    made = told["mixes"] - told["failed"]
+    output.show(f"{made} mix{'' if made == 1 else 'es'}{there}{mean}")
+    output.show(f"table, lines and first pictures: {output.bold(told['table'])}")
