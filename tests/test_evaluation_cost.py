@@ -30,7 +30,8 @@ def test_cost_takes_turns_and_leaves_the_first_round_out(bench, monkeypatch):
     result = cost(bench, ("dominant", "prior-interpolation"), compared=3)
     first, *others = [(case.asked, case.seeds(1)) for case in bench.cases if case.kind == "pair"][:4]
     turns = [(name, *first) for name in ("distok", "dominant", "prior-interpolation")]
-    assert asked == turns + [(name, *case) for case in others for name in ("distok", "dominant")]
+    rounds = (("dominant", "distok"), ("distok", "dominant"), ("distok", "dominant"))  # the second one begins with who is absent
+    assert asked == turns + [(name, *case) for case, names in zip(others, rounds, strict=True) for name in names]
     assert result.figures["methods"] == {
         DISTOK: {"once": None, "concept": 2, "seconds": 2.5, "each": [1.5, 6.5, 2.5], "times DisTok": Interval(1, 1, 1)},
         "dominant class alone": {
@@ -49,7 +50,7 @@ def test_cost_takes_turns_and_leaves_the_first_round_out(bench, monkeypatch):
 
 
 def test_the_only_pair_is_timed_after_a_round_that_is_not_counted(bench, monkeypatch):
-    spent = iter([9.0, 9.0, 1.0, 3.0])
+    spent = iter([9.0, 9.0, 3.0, 1.0])  # the rival begins the second round
     monkeypatch.setattr(Baseline, "make", lambda *_, **__: Outcome([], (0,), None, 0.0, next(spent), 0.0, {}))
     monkeypatch.setattr(type(bench), "cases", [case for case in bench.cases if case.kind == "pair"][:1])
     result = cost(replace(bench), ("dominant",))
@@ -68,7 +69,8 @@ def test_cost_times_the_search_for_a_new_member_of_a_kind_too(bench, monkeypatch
     result = cost(bench, ("concept-lab",), compared=1)
     assert bench.kind.as_dict() == {"creature": 1.0}
     pairs = [case.asked for case in bench.cases if case.kind == "pair"][:2]
-    assert asked == [(*turn,) for p in pairs for turn in (("distok", p), ("concept-lab", p), ("concept-lab", bench.kind))]
+    turns = [[("distok", p), ("concept-lab", p), ("concept-lab", bench.kind)] for p in pairs]
+    assert asked == [*turns[0], *turns[1][1:], turns[1][0]], "another one begins each time"
     times = {title: row["times DisTok"].mean for title, row in result.figures["methods"].items()}
     assert times == pytest.approx({DISTOK: 1, "ConceptLab": 1, "ConceptLab, a new creature": 2})
     assert result.tables[0].note.endswith("The search for a new creature is the same in each round.")
